@@ -1,0 +1,122 @@
+/**
+ * Object storage by S3: Cloudflare R2, through the name that the container's Durable Object intercepts.
+ *
+ * The container holds no credentials: its client signs with a fixed pair that means nothing, and the handler
+ * behind the name checks that the key is this project's and signs again (workers/egress/). Requests go by fetch,
+ * because that is what honours the proxy that stands for the interception on one machine.
+ */
+import {
+  DeleteObjectsCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+  S3ServiceException,
+} from '@aws-sdk/client-s3';
+import { FetchHttpHandler } from '@smithy/fetch-http-handler';
+import { StorageError, type ByteRange, type ObjectStorage } from './storage.ts';
+
+export interface S3Options {
+  /** `http://storage.ebb.internal`, or an endpoint with a path. */
+  endpoint: string;
+  bucket: string;
+  accessKeyId?: string;
+  secretAccessKey?: string;
+  requestTimeoutMs?: number;
+}
+
+/** Objects in one DeleteObjects request (S3's own limit). */
+const DELETE_MAX = 1000;
+
+export class S3Storage implements ObjectStorage {
+  readonly #client: S3Client;
+  readonly #bucket: string;
+
+  constructor(options: S3Options) {
+    this.#bucket = options.bucket;
+    this.#client = new S3Client({
+      endpoint: options.endpoint,
+      region: 'auto',
+      forcePathStyle: true,
+      credentials: {
+        accessKeyId: options.accessKeyId ?? 'ebb',
+        secretAccessKey: options.secretAccessKey ?? 'ebb',
+      },
+      maxAttempts: 1, // retry.ts retries
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+      requestHandler: new FetchHttpHandler({ requestTimeout: options.requestTimeoutMs ?? 60_000 }),
+    });
+  }
+
+  async put(key: string, bytes: Uint8Array): Promise<void> {
+    await this.#attempt('put', key, () =>
+      this.#client.send(
+        new PutObjectCommand({ Bucket: this.#bucket, Key: key, Body: bytes, ContentLength: bytes.length }),
+      ),
+    );
+  }
+
+  async get(key: string, range?: ByteRange): Promise<Uint8Array | null> {
+    const bytes = await this.#attempt('get', key, async () => {
+      const Range = range && `bytes=${range.offset}-${range.offset + range.length - 1}`;
+      try {
+        const answer = await this.#client.send(
+          new GetObjectCommand({ Bucket: this.#bucket, Key: key, ...(Range === undefined ? {} : { Range }) }),
+        );
+        return await answer.Body!.transformToByteArray();
+      } catch (error) {
+        if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return null;
+        throw error;
+      }
+    });
+    if (bytes !== null && range !== undefined && bytes.length !== range.length)
+      throw new StorageError('malformed', `get ${key}: ${bytes.length} bytes instead of ${range.length}`);
+    return bytes;
+  }
+
+  async list(prefix: string): Promise<string[]> {
+    const keys: string[] = [];
+    let token: string | undefined;
+    do {
+      const answer = await this.#attempt('list', prefix, () =>
+        this.#client.send(
+          new ListObjectsV2Command({
+            Bucket: this.#bucket,
+            Prefix: prefix,
+            ...(token === undefined ? {} : { ContinuationToken: token }),
+          }),
+        ),
+      );
+      for (const object of answer.Contents ?? []) keys.push(object.Key!);
+      token = answer.IsTruncated ? answer.NextContinuationToken : undefined;
+    } while (token !== undefined);
+    return keys.sort();
+  }
+
+  async delete(keys: readonly string[]): Promise<void> {
+    for (let at = 0; at < keys.length; at += DELETE_MAX) {
+      const Objects = keys.slice(at, at + DELETE_MAX).map((Key) => ({ Key }));
+      const answer = await this.#attempt('delete', keys[at], () =>
+        this.#client.send(
+          new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects, Quiet: true } }),
+        ),
+      );
+      const failed = answer.Errors?.[0];
+      if (failed !== undefined)
+        throw new StorageError('unavailable', `delete ${failed.Key}: ${failed.Code} ${failed.Message}`);
+    }
+  }
+
+  async #attempt<T>(what: string, key: string, request: () => Promise<T>): Promise<T> {
+    try {
+      return await request();
+    } catch (error) {
+      const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+      const refused =
+        status !== undefined && status >= 400 && status < 500 && ![408, 425, 429].includes(status);
+      const message = `${what} ${key}: ${status ?? 'no answer'} ${(error as Error).name}: ${(error as Error).message}`;
+      throw new StorageError(refused ? 'refused' : 'unavailable', message, error);
+    }
+  }
+}
