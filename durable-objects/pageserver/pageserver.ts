@@ -1,0 +1,91 @@
+/**
+ * One project's pageserver: owns its container.
+ *
+ * Each start gets a larger generation, so what an older container may still write to object storage can be told
+ * from what the current one writes and does no harm (docs/formats/).
+ */
+import { DurableObject } from 'cloudflare:workers';
+import { ENV, HOST, type PageserverSpec } from '../../lib/protocol/specs.ts';
+import type { Env } from '../../workers/env.ts';
+import { ManagedContainer, randomToken, type StartRequest } from '../container/managed-container.ts';
+import type { PageserverRpc } from '../contracts.ts';
+
+const PROJECT_KEY = 'project-id';
+const GENERATION_KEY = 'generation';
+/** With no compute attached and everything uploaded for so long, it stops. */
+const STOP_AFTER_MS = 60_000;
+
+export class Pageserver extends DurableObject<Env> implements PageserverRpc {
+  readonly #container: ManagedContainer;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#container = new ManagedContainer(ctx, 'pageserver', (session) => {
+      const projectId = this.ctx.storage.kv.get<string>(PROJECT_KEY);
+      return projectId ? this.#outbound(projectId, session.token) : {};
+    });
+  }
+
+  async wake(projectId: string): Promise<void> {
+    await this.#container.ensureRunning(() => Promise.resolve(this.#prepare(projectId)));
+  }
+
+  #prepare(projectId: string): StartRequest {
+    const generation = (this.ctx.storage.kv.get<number>(GENERATION_KEY) ?? 0) + 1;
+    this.ctx.storage.kv.put(PROJECT_KEY, projectId);
+    this.ctx.storage.kv.put(GENERATION_KEY, generation);
+    const token = randomToken();
+    const spec: PageserverSpec = { projectId, generation, sessionToken: token, stopAfterMs: STOP_AFTER_MS };
+    return { token, env: { [ENV.spec]: JSON.stringify(spec) }, outbound: this.#outbound(projectId, token) };
+  }
+
+  #outbound(projectId: string, token: string): Record<string, Fetcher> {
+    const egress = this.ctx.exports.PageserverEgress({ props: { projectId, token } }) as unknown as Fetcher;
+    return { [HOST.wal]: egress, [HOST.storage]: egress, [HOST.control]: egress };
+  }
+
+  async stop(): Promise<void> {
+    await this.#container.stop('/stop');
+  }
+
+  async remove(): Promise<void> {
+    await this.#container.stop('/stop');
+    const projectId = this.ctx.storage.kv.get<string>(PROJECT_KEY);
+    if (projectId) {
+      let cursor: string | undefined;
+      do {
+        const listed = await this.env.BUCKET.list({
+          prefix: `projects/${projectId}/`,
+          ...(cursor === undefined ? {} : { cursor }),
+        });
+        if (listed.objects.length > 0)
+          await this.env.BUCKET.delete(listed.objects.map((object) => object.key));
+        cursor = listed.truncated ? listed.cursor : undefined;
+      } while (cursor !== undefined);
+    }
+    await this.ctx.storage.deleteAll();
+  }
+
+  /** `/pages` and `/inspect/…` go to the container (which is woken); `/container/…` comes from it. */
+  override async fetch(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    if (url.pathname.startsWith('/container/')) return this.#answerContainer(url.pathname.slice(10), request);
+    if (url.pathname !== '/pages' && !url.pathname.startsWith('/inspect/')) {
+      return new Response('not found', { status: 404 });
+    }
+    const projectId = request.headers.get('x-ebb-project');
+    if (projectId === null) return new Response('no project', { status: 400 });
+    await this.wake(projectId);
+    return this.#container.fetch(url.pathname + url.search, request);
+  }
+
+  #answerContainer(path: string, request: Request): Response {
+    if (!this.#container.isCurrent(request.headers.get('x-ebb-session'))) {
+      return Response.json({ message: 'this pageserver is not the current one' }, { status: 410 });
+    }
+    if (request.method !== 'POST' || path !== '/idle') return new Response('not found', { status: 404 });
+    const stop = this.#container.state === 'running';
+    if (stop) this.#container.beginStop();
+    return Response.json({ stop });
+  }
+}
