@@ -26,20 +26,30 @@ let expected: Row[];
 
 beforeAll(async () => {
   cluster = await PostgresCluster.create({
-    settings: { wal_level: 'logical', max_prepared_transactions: '2' },
+    settings: { wal_level: 'logical', wal_keep_size: '1GB', max_prepared_transactions: '2' },
   });
   const client = await cluster.connect();
-  await client.query('create extension pg_walinspect');
-  await client.query('create table t (a int primary key, b text)');
-  await client.query(`insert into t select i, repeat('x', i % 300) from generate_series(1, 20000) i`);
-  await client.query('update t set b = b where a % 7 = 0; delete from t where a % 11 = 0; vacuum t');
-  await client.query('select pg_switch_wal()');
-  await client.query(`select pg_logical_emit_message(false, 'big', repeat('y', 3000000))`);
-  await client.query(`begin; insert into t values (0); prepare transaction 'p'`);
-  await client.query(
-    `commit prepared 'p'; set wal_compression = pglz; checkpoint; update t set b = b || 'z'`,
-  );
-  await client.query('select pg_switch_wal(); create table u (); checkpoint');
+  const workload = [
+    'create extension pg_walinspect',
+    'create table t (a int primary key, b text)',
+    `insert into t select i, repeat('x', i % 300) from generate_series(1, 20000) i`,
+    'update t set b = b where a % 7 = 0',
+    'delete from t where a % 11 = 0',
+    'vacuum t',
+    'select pg_switch_wal()',
+    `select pg_logical_emit_message(false, 'big', repeat('y', 3000000))`,
+    'begin',
+    'insert into t values (0)',
+    `prepare transaction 'p'`,
+    `commit prepared 'p'`,
+    'set wal_compression = pglz',
+    'checkpoint',
+    `update t set b = b || 'z'`,
+    'select pg_switch_wal()',
+    'create table u ()',
+    'checkpoint',
+  ];
+  for (const statement of workload) await client.query(statement);
   end = parseLsn((await client.query('select pg_current_wal_flush_lsn() as l')).rows[0].l);
   start = oldestWal(cluster.dataDirectory, end);
   const text = `select * from pg_get_wal_records_info('${formatLsn(start)}', '${formatLsn(end)}')`;
