@@ -5,6 +5,7 @@
  * everything), and those of the second kind that pg_control repeats, so that Postgres finds nothing changed when it
  * starts. The local disk is a cache that no restart trusts: no fsync, no full-page images, and no restart after a crash.
  */
+import type { ControlSettings } from '../../../lib/postgres/boot/boot-files.ts';
 import type { Folders } from '../config.ts';
 import type { Identity } from './identity.ts';
 
@@ -98,15 +99,6 @@ const REFUSED: ReadonlySet<string> = new Set([
   'unix_socket_group',
   'krb_server_keyfile',
 ]);
-
-/** Settings that pg_control repeats (XLogReportParameters). */
-export interface ControlSettings {
-  maxConnections: number;
-  maxWorkerProcesses: number;
-  maxWalSenders: number;
-  maxPreparedTransactions: number;
-  maxLocksPerTransaction: number;
-}
 
 export interface PostgresSettings {
   /** postgresql.conf */
