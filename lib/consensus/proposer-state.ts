@@ -1,0 +1,158 @@
+/**
+ * What a proposer knows: its own phase, and how far it is with each acceptor.
+ *
+ *   phase     campaign ── votes of a quorum ──► recovering ── a quorum has its history and log ──► leading
+ *                any ── a higher term is met ──► superseded                    leading ── leave ──► left
+ *
+ *   acceptor  disconnected ─► greeting ─► voting ─► voted ─► electing ─► streaming
+ *                                            (leader: straight on)
+ */
+import type { Lsn } from '../postgres/lsn.ts';
+import type { AcceptorMessage, AcceptorNumber, ProposerMessage, TimelineIdentity, Vote } from './messages.ts';
+import type { TermHistory } from './term-history.ts';
+import { emptyBuffer, type WalBuffer } from './wal-buffer.ts';
+
+export interface ProposerConfig {
+  timeline: TimelineIdentity;
+  /** Larger than that of every proposer started before for this timeline. */
+  term: number;
+  /** 32 lower-case hexadecimal digits, fresh for every process. */
+  proposerId: string;
+  acceptors: readonly AcceptorNumber[];
+  limits: ProposerLimits;
+}
+export interface ProposerLimits {
+  /** Unanswered appends to one acceptor. */
+  appendsInFlightMax: number;
+  bytesInFlightMax: number;
+  /** Committed WAL kept for a slow acceptor; beyond it, it is fed from another one. */
+  bufferBytesMax: number;
+  /** WAL that no quorum has yet, above which no more should be taken from Postgres. */
+  unwrittenBytesMax: number;
+}
+export const DEFAULT_LIMITS: ProposerLimits = {
+  appendsInFlightMax: 8,
+  bytesInFlightMax: 4 << 20,
+  bufferBytesMax: 16 << 20,
+  unwrittenBytesMax: 16 << 20,
+};
+
+export type AcceptorPhase =
+  | { phase: 'disconnected' }
+  | { phase: 'greeting' }
+  | { phase: 'voting' }
+  /** It has answered a candidate, who has no quorum yet. */
+  | { phase: 'voted'; vote: Vote }
+  | { phase: 'electing'; cutLsn: Lsn }
+  | {
+      phase: 'streaming';
+      /** Where the next append begins. */
+      nextLsn: Lsn;
+      /** It has told that it has this durably, whole records or not. */
+      writtenLsn: Lsn;
+      /** The record end that it was told last. */
+      sentRecordEndLsn: Lsn;
+      /** End of each append that is not answered. */
+      inFlight: readonly Lsn[];
+      toldCommitLsn: Lsn;
+      toldBackupBy: AcceptorNumber;
+      /** WAL that was asked of another acceptor for this one. */
+      read: { from: AcceptorNumber; beginLsn: Lsn } | null;
+    };
+export type Streaming = Extract<AcceptorPhase, { phase: 'streaming' }>;
+
+export interface AcceptorProgress {
+  readonly number: AcceptorNumber;
+  readonly at: AcceptorPhase;
+  /** Durable there in this term's history; null until it has told. Survives disconnection. */
+  readonly flushLsn: Lsn | null;
+}
+
+export type ProposerPhase = 'campaign' | 'recovering' | 'leading' | 'left' | 'superseded';
+
+export interface ProposerState {
+  readonly config: ProposerConfig;
+  readonly phase: ProposerPhase;
+  /** The higher term that was met; 0 while there is none. */
+  readonly supersededBy: number;
+  readonly votes: ReadonlyMap<AcceptorNumber, Vote>;
+  /** From the election on: ends with this term's own entry. */
+  readonly history: TermHistory;
+  /** Where this term begins to write: the end of what was recovered. */
+  readonly termStartLsn: Lsn;
+  readonly commitLsn: Lsn;
+  readonly truncateLsn: Lsn;
+  readonly backupBy: AcceptorNumber;
+  readonly buffer: WalBuffer;
+  readonly acceptors: readonly AcceptorProgress[];
+}
+
+export type ProposerInput =
+  | { type: 'connected'; acceptor: AcceptorNumber }
+  | { type: 'disconnected'; acceptor: AcceptorNumber }
+  | { type: 'message'; acceptor: AcceptorNumber; message: AcceptorMessage }
+  /** The next WAL from Postgres; `recordEndLsn` is the end of the last whole record up to its end. */
+  | { type: 'wal'; bytes: Uint8Array; recordEndLsn: Lsn }
+  | { type: 'leave' };
+
+export interface ProposerOutput {
+  state: ProposerState;
+  messages: { acceptor: AcceptorNumber; message: ProposerMessage }[];
+  /** Connections to be ended because the acceptor broke the protocol. */
+  disconnects: { acceptor: AcceptorNumber; detail: string }[];
+}
+
+export const quorumOf = (config: ProposerConfig): number => Math.floor(config.acceptors.length / 2) + 1;
+
+export function startProposer(config: ProposerConfig): ProposerState {
+  const { startLsn } = config.timeline;
+  return {
+    config,
+    phase: 'campaign',
+    supersededBy: 0,
+    votes: new Map(),
+    history: [],
+    termStartLsn: startLsn,
+    commitLsn: startLsn,
+    truncateLsn: startLsn,
+    backupBy: 0,
+    buffer: emptyBuffer(startLsn),
+    acceptors: config.acceptors.map((number) => ({ number, at: { phase: 'disconnected' }, flushLsn: null })),
+  };
+}
+
+/**
+ * False while a quorum is so far behind that Postgres should be held back. Bytes of an unfinished record count as
+ * soon as they are durable: a record may be larger than the limit, and commits only whole.
+ */
+export function wantsWal(state: ProposerState): boolean {
+  const written = state.acceptors.map(({ at, flushLsn }) =>
+    at.phase === 'streaming' ? at.writtenLsn : (flushLsn ?? state.termStartLsn),
+  );
+  written.sort((a, b) => b - a);
+  const durable = written[quorumOf(state.config) - 1];
+  return state.buffer.endLsn - durable < state.config.limits.unwrittenBytesMax;
+}
+
+/** A state being changed within one step: its own copies of what a step may replace. */
+export interface Draft {
+  state: { -readonly [K in keyof ProposerState]: ProposerState[K] } & { acceptors: AcceptorProgress[] };
+  messages: ProposerOutput['messages'];
+  disconnects: ProposerOutput['disconnects'];
+}
+export const draftOf = (state: ProposerState): Draft => ({
+  state: { ...state, acceptors: [...state.acceptors] },
+  messages: [],
+  disconnects: [],
+});
+
+export function progressOf(draft: Draft, acceptor: AcceptorNumber): AcceptorProgress {
+  const progress = draft.state.acceptors.find((entry) => entry.number === acceptor);
+  if (progress === undefined) throw new RangeError(`no acceptor ${acceptor}`);
+  return progress;
+}
+export function setPhase(draft: Draft, acceptor: AcceptorNumber, at: AcceptorPhase, flushLsn?: Lsn): void {
+  const index = draft.state.acceptors.findIndex((entry) => entry.number === acceptor);
+  const before = draft.state.acceptors[index];
+  draft.state.acceptors[index] = { ...before, at, flushLsn: flushLsn ?? before.flushLsn };
+}

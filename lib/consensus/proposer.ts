@@ -1,0 +1,174 @@
+/**
+ * The proposer: the compute's part of the consensus, as a pure step.
+ *
+ *   stepProposer(state, input) → {state, messages, disconnects}
+ *
+ * It keeps nothing on disk. Its term comes from the control plane; an acceptor that is in a higher one makes it
+ * superseded at once and for good, and from then on it sends nothing and commits nothing. This file holds the
+ * election; what an elected proposer does is in replication.ts.
+ */
+import { assert, assertNever } from '../assert.ts';
+import {
+  CONSENSUS_VERSION,
+  type AcceptorGreeting,
+  type AcceptorMessage,
+  type AcceptorNumber,
+  type Vote,
+} from './messages.ts';
+import {
+  draftOf,
+  progressOf,
+  quorumOf,
+  setPhase,
+  type Draft,
+  type ProposerInput,
+  type ProposerOutput,
+  type ProposerState,
+} from './proposer-state.ts';
+import { forgetReadsFrom, onPosition, onReadResponse, onWal, pumpAll } from './replication.ts';
+import { commonEnd, isMoreAdvanced, pruneBefore } from './term-history.ts';
+import { emptyBuffer } from './wal-buffer.ts';
+
+/** Throws only where this proposer itself, or the consensus, is broken: the process must then not go on. */
+export function stepProposer(state: ProposerState, input: ProposerInput): ProposerOutput {
+  if (state.phase === 'superseded') return { state, messages: [], disconnects: [] };
+  const draft = draftOf(state);
+  switch (input.type) {
+    case 'connected':
+      greet(draft, input.acceptor);
+      break;
+    case 'disconnected':
+      setPhase(draft, input.acceptor, { phase: 'disconnected' });
+      forgetReadsFrom(draft, input.acceptor);
+      break;
+    case 'message':
+      onMessage(draft, input.acceptor, input.message);
+      break;
+    case 'wal':
+      onWal(draft, input);
+      break;
+    case 'leave':
+      leave(draft);
+      break;
+    default:
+      assertNever(input, 'proposer input');
+  }
+  return draft;
+}
+
+function greet(draft: Draft, acceptor: AcceptorNumber): void {
+  const { timeline, term, proposerId } = draft.state.config;
+  const message = {
+    type: 'greeting',
+    version: CONSENSUS_VERSION,
+    ...timeline,
+    term,
+    proposerId,
+  } as const;
+  draft.messages.push({ acceptor, message });
+  setPhase(draft, acceptor, { phase: 'greeting' });
+}
+
+function onMessage(draft: Draft, acceptor: AcceptorNumber, message: AcceptorMessage): void {
+  if (message.term > draft.state.config.term) {
+    supersede(draft, message.term);
+    return;
+  }
+  switch (message.type) {
+    case 'greeting':
+      return onGreeting(draft, acceptor, message);
+    case 'vote':
+      return onVote(draft, acceptor, message);
+    case 'position':
+      return onPosition(draft, acceptor, message);
+    case 'wal':
+      return onReadResponse(draft, acceptor, message);
+    default:
+      return assertNever(message, 'acceptor message');
+  }
+}
+
+/** From here on nothing is sent, committed or acknowledged, whatever arrives. */
+function supersede(draft: Draft, term: number): void {
+  draft.state.phase = 'superseded';
+  draft.state.supersededBy = term;
+  draft.messages = [];
+}
+
+function unexpected(draft: Draft, acceptor: AcceptorNumber, what: string): void {
+  const { at } = progressOf(draft, acceptor);
+  draft.disconnects.push({ acceptor, detail: `${what} while ${at.phase}` });
+}
+
+function onGreeting(draft: Draft, acceptor: AcceptorNumber, message: AcceptorGreeting): void {
+  if (progressOf(draft, acceptor).at.phase !== 'greeting') return unexpected(draft, acceptor, 'greeting');
+  if (message.version !== CONSENSUS_VERSION || message.acceptor !== acceptor) {
+    const detail = `acceptor ${message.acceptor} of version ${message.version}: ${acceptor}, ${CONSENSUS_VERSION} expected`;
+    draft.disconnects.push({ acceptor, detail });
+    return;
+  }
+  draft.messages.push({ acceptor, message: { type: 'voteRequest', term: draft.state.config.term } });
+  setPhase(draft, acceptor, { phase: 'voting' });
+}
+
+function onVote(draft: Draft, acceptor: AcceptorNumber, vote: Vote): void {
+  const { state } = draft;
+  if (progressOf(draft, acceptor).at.phase !== 'voting') return unexpected(draft, acceptor, 'vote');
+  // Not lower either: the acceptor has adopted the term that it was asked to vote in.
+  if (vote.term !== state.config.term) return unexpected(draft, acceptor, `vote of term ${vote.term}`);
+  if (state.phase !== 'campaign') return sendElected(draft, acceptor, vote);
+  if (!vote.given) return supersede(draft, vote.term); // another process has this very term
+  state.votes = new Map(state.votes).set(acceptor, vote);
+  setPhase(draft, acceptor, { phase: 'voted', vote });
+  if (state.votes.size < quorumOf(state.config)) return;
+  becomeElected(draft);
+  for (const { number, at } of state.acceptors) {
+    if (at.phase === 'voted') sendElected(draft, number, at.vote);
+  }
+}
+
+/**
+ * Takes over the most advanced log of the quorum. Anything committed is in it: a quorum had it durable, one of
+ * that quorum voted here, and a log of a later last term or the same term and greater length contains it.
+ */
+function becomeElected(draft: Draft): void {
+  const { state } = draft;
+  const votes = [...state.votes.values()];
+  const donor = votes.reduce((best, vote) => (isMoreAdvanced(vote, best) ? vote : best));
+  for (const vote of votes) {
+    if (vote.commitLsn > state.commitLsn) state.commitLsn = vote.commitLsn;
+    if (vote.truncateLsn > state.truncateLsn) state.truncateLsn = vote.truncateLsn;
+  }
+  const { term } = state.config;
+  state.termStartLsn = donor.flushLsn;
+  assert(
+    state.commitLsn <= state.termStartLsn,
+    `term ${term} starts at ${state.termStartLsn}, committed is ${state.commitLsn}`,
+  );
+  const own = { term, lsn: state.termStartLsn };
+  state.history = [...pruneBefore(donor.history, state.truncateLsn), own];
+  state.buffer = emptyBuffer(state.termStartLsn);
+  state.phase = 'recovering';
+}
+
+function sendElected(draft: Draft, acceptor: AcceptorNumber, vote: Vote): void {
+  const { history, config } = draft.state;
+  const cutLsn = commonEnd(history, vote);
+  assert(cutLsn !== null, `acceptor ${acceptor} has a history that contradicts that of term ${config.term}`);
+  assert(cutLsn >= vote.commitLsn, `acceptor ${acceptor}: cut at ${cutLsn}, committed ${vote.commitLsn}`);
+  const message = { type: 'elected', term: config.term, truncateAtLsn: cutLsn, history } as const;
+  draft.messages.push({ acceptor, message });
+  setPhase(draft, acceptor, { phase: 'electing', cutLsn });
+}
+
+/** Tells every acceptor that it has all there is, so that they back up the tail. Nothing may follow. */
+function leave(draft: Draft): void {
+  const { state } = draft;
+  pumpAll(draft);
+  const { term } = state.config;
+  for (const { number, at } of state.acceptors) {
+    if (at.phase !== 'streaming') continue;
+    draft.messages.push({ acceptor: number, message: { type: 'leave', term, commitLsn: state.commitLsn } });
+  }
+  state.phase = 'left';
+}

@@ -1,0 +1,208 @@
+/**
+ * What an elected proposer does: brings every acceptor's log to its own, appends, and counts what is durable.
+ *
+ * An acceptor is fed from the proposer's buffer, or, before that begins, with WAL read from another acceptor
+ * whose log has been cut to this term's. `commitLsn` is the highest position that a quorum has durably in this
+ * term's history, and only from the term's start on: what an older term wrote is committed by the adoption of
+ * this term's history, never by counting copies (Raft, section 5.4.2). Every position that acceptors tell is
+ * the end of a record, so `commitLsn` is one too.
+ */
+import { lsnPlus, type Lsn } from '../postgres/lsn.ts';
+import { assert } from '../assert.ts';
+import {
+  APPEND_BYTES_MAX,
+  type AcceptorNumber,
+  type Append,
+  type Position,
+  type ReadResponse,
+} from './messages.ts';
+import { chooseBackup } from './backup.ts';
+import { progressOf, quorumOf, setPhase, type Draft, type Streaming } from './proposer-state.ts';
+import { dropBefore, pushWal, sliceWal } from './wal-buffer.ts';
+
+/** New WAL from Postgres, which continues the buffer. */
+export function onWal(draft: Draft, input: { bytes: Uint8Array; recordEndLsn: Lsn }): void {
+  const { state } = draft;
+  assert(state.phase === 'leading', `WAL from Postgres while ${state.phase}`);
+  if (input.bytes.length === 0) return;
+  state.buffer = pushWal(state.buffer, input.bytes, input.recordEndLsn);
+  pumpAll(draft);
+}
+
+export function onPosition(draft: Draft, acceptor: AcceptorNumber, position: Position): void {
+  const { state } = draft;
+  const { at } = progressOf(draft, acceptor);
+  if (position.term < state.config.term) return protocolFault(draft, acceptor, `term ${position.term}`);
+  if (at.phase === 'electing') {
+    if (position.flushLsn !== at.cutLsn) {
+      return protocolFault(draft, acceptor, `flush ${position.flushLsn} after a cut at ${at.cutLsn}`);
+    }
+    setPhase(draft, acceptor, streamingFrom(at.cutLsn), position.flushLsn);
+  } else if (at.phase === 'streaming') {
+    if (position.flushLsn > at.sentRecordEndLsn || position.writtenLsn > at.nextLsn) {
+      return protocolFault(draft, acceptor, `flush ${position.flushLsn} beyond ${at.sentRecordEndLsn}`);
+    }
+    const { writtenLsn } = position;
+    const inFlight = at.inFlight.filter((endLsn) => endLsn > writtenLsn);
+    setPhase(draft, acceptor, { ...at, inFlight, writtenLsn }, position.flushLsn);
+  } else {
+    return protocolFault(draft, acceptor, `position while ${at.phase}`);
+  }
+  advanceCommit(draft);
+  trimBuffer(draft);
+  pumpAll(draft);
+}
+
+const streamingFrom = (nextLsn: Lsn): Streaming => ({
+  phase: 'streaming',
+  nextLsn,
+  writtenLsn: nextLsn,
+  sentRecordEndLsn: nextLsn,
+  inFlight: [],
+  toldCommitLsn: 0 as Lsn,
+  toldBackupBy: 0,
+  read: null,
+});
+
+function protocolFault(draft: Draft, acceptor: AcceptorNumber, detail: string): void {
+  draft.disconnects.push({ acceptor, detail });
+}
+
+function advanceCommit(draft: Draft): void {
+  const { state } = draft;
+  const known: Lsn[] = [];
+  for (const { flushLsn } of state.acceptors) if (flushLsn !== null) known.push(flushLsn);
+  known.sort((a, b) => b - a);
+  const quorum = quorumOf(state.config);
+  if (known.length < quorum) return;
+  const durableLsn = known[quorum - 1];
+  if (durableLsn < state.termStartLsn) return;
+  if (state.phase === 'recovering') state.phase = 'leading';
+  if (durableLsn > state.commitLsn) state.commitLsn = durableLsn;
+  if (known.length === state.acceptors.length) {
+    const everywhere = known[known.length - 1];
+    if (everywhere > state.truncateLsn) state.truncateLsn = everywhere;
+  }
+}
+
+/** Drops what is committed and sent to everyone who streams, or committed and too much to keep. */
+function trimBuffer(draft: Draft): void {
+  const { state } = draft;
+  const { bufferBytesMax } = state.config.limits;
+  let keepFrom = state.commitLsn;
+  const overLimit = state.buffer.endLsn - bufferBytesMax;
+  for (const { at } of state.acceptors) {
+    if (at.phase !== 'streaming') continue;
+    const wanted = Math.max(at.nextLsn, overLimit);
+    if (wanted < keepFrom) keepFrom = wanted as Lsn;
+  }
+  state.buffer = dropBefore(state.buffer, keepFrom);
+}
+
+/** Sends each acceptor what it lacks, as far as its window allows. */
+export function pumpAll(draft: Draft): void {
+  const { state } = draft;
+  if (state.phase !== 'recovering' && state.phase !== 'leading') return;
+  state.backupBy = chooseBackup(state);
+  for (const { number } of state.acceptors) pump(draft, number);
+}
+
+function pump(draft: Draft, acceptor: AcceptorNumber): void {
+  const { state } = draft;
+  const { appendsInFlightMax, bytesInFlightMax } = state.config.limits;
+  for (;;) {
+    const { at } = progressOf(draft, acceptor);
+    if (at.phase !== 'streaming') return;
+    if (at.nextLsn >= state.buffer.endLsn) break;
+    if (at.inFlight.length >= appendsInFlightMax) return;
+    if (at.inFlight.length > 0 && at.nextLsn - at.writtenLsn >= bytesInFlightMax) return;
+    if (at.nextLsn < state.buffer.beginLsn) return readFromPeer(draft, acceptor, at);
+    const slice = sliceWal(state.buffer, {
+      fromLsn: at.nextLsn,
+      knownRecordEndLsn: at.sentRecordEndLsn,
+      bytesMax: APPEND_BYTES_MAX,
+    });
+    sendAppend(draft, acceptor, at, slice.parts, slice);
+  }
+  const { at } = progressOf(draft, acceptor);
+  if (at.phase !== 'streaming') return;
+  if (at.toldCommitLsn < state.commitLsn || at.toldBackupBy !== state.backupBy) {
+    sendAppend(draft, acceptor, at, [], { endLsn: at.nextLsn, recordEndLsn: at.sentRecordEndLsn });
+  }
+}
+
+function sendAppend(
+  draft: Draft,
+  acceptor: AcceptorNumber,
+  at: Streaming,
+  wal: readonly Uint8Array[],
+  { endLsn, recordEndLsn }: { endLsn: Lsn; recordEndLsn: Lsn },
+): void {
+  const { config, commitLsn, truncateLsn, backupBy } = draft.state;
+  const message: Append = {
+    type: 'append',
+    term: config.term,
+    beginLsn: at.nextLsn,
+    recordEndLsn,
+    commitLsn,
+    truncateLsn,
+    backupBy,
+    wal,
+  };
+  draft.messages.push({ acceptor, message });
+  setPhase(draft, acceptor, {
+    ...at,
+    nextLsn: endLsn,
+    sentRecordEndLsn: recordEndLsn,
+    inFlight: wal.length === 0 ? at.inFlight : [...at.inFlight, endLsn],
+    toldCommitLsn: commitLsn,
+    toldBackupBy: backupBy,
+  });
+}
+
+/** Asks the most advanced other acceptor that streams in this term; one request at a time per lagging acceptor. */
+function readFromPeer(draft: Draft, acceptor: AcceptorNumber, at: Streaming): void {
+  if (at.read !== null) return;
+  const { state } = draft;
+  let from: AcceptorNumber | null = null;
+  let best: Lsn = at.nextLsn;
+  for (const peer of state.acceptors) {
+    if (peer.number === acceptor || peer.at.phase !== 'streaming' || peer.flushLsn === null) continue;
+    if (peer.flushLsn > best) [from, best] = [peer.number, peer.flushLsn];
+  }
+  if (from === null) return; // asked again when one of them is connected
+  const beginLsn = at.nextLsn;
+  const message = {
+    type: 'read',
+    term: state.config.term,
+    beginLsn,
+    bytesMax: APPEND_BYTES_MAX,
+  } as const;
+  draft.messages.push({ acceptor: from, message });
+  setPhase(draft, acceptor, { ...at, read: { from, beginLsn } });
+}
+
+export function onReadResponse(draft: Draft, from: AcceptorNumber, response: ReadResponse): void {
+  const { state } = draft;
+  const { beginLsn, wal } = response;
+  if (response.term < state.config.term) return protocolFault(draft, from, `WAL of term ${response.term}`);
+  const recordEndLsn = response.recordEndLsn;
+  const endLsn = lsnPlus(beginLsn, wal.length);
+  if (wal.length === 0 || recordEndLsn > endLsn || endLsn > state.buffer.endLsn) {
+    return protocolFault(draft, from, `WAL at ${beginLsn}: ${wal.length} bytes, record end ${recordEndLsn}`);
+  }
+  for (const { number, at } of state.acceptors) {
+    if (at.phase !== 'streaming' || at.read?.from !== from || at.read.beginLsn !== beginLsn) continue;
+    const known = recordEndLsn > at.sentRecordEndLsn ? recordEndLsn : at.sentRecordEndLsn;
+    sendAppend(draft, number, { ...at, read: null }, [wal], { endLsn, recordEndLsn: known });
+  }
+  pumpAll(draft);
+}
+
+/** An acceptor that is gone will not answer: whoever waited for its WAL asks another one. */
+export function forgetReadsFrom(draft: Draft, from: AcceptorNumber): void {
+  for (const { number, at } of draft.state.acceptors) {
+    if (at.phase === 'streaming' && at.read?.from === from) setPhase(draft, number, { ...at, read: null });
+  }
+  pumpAll(draft);
+}
