@@ -1,0 +1,15 @@
+/** The layer codec on Node: zstd of node:zlib (compression on the thread pool), a native CRC-32C. */
+import { promisify } from 'node:util';
+import { constants, zstdCompress, zstdDecompressSync } from 'node:zlib';
+import { crc32c } from '@node-rs/crc32';
+import type { LayerCodec } from '../../../lib/storage/layers/format.ts';
+
+const compress = promisify(zstdCompress);
+/** Level 3 packs WAL records 10 % smaller at half the speed. */
+const params = { [constants.ZSTD_c_compressionLevel]: 1 };
+
+export const layerCodec: LayerCodec = {
+  compress: (bytes) => compress(bytes, { params }),
+  decompress: (frame, rawLength) => zstdDecompressSync(frame, { maxOutputLength: Math.max(rawLength, 1) }),
+  crc32c: (bytes) => crc32c(bytes),
+};

@@ -1,0 +1,133 @@
+/**
+ * A block of a layer: entries sorted by key and LSN, found by binary search without taking the block apart.
+ *
+ *   u32 count, count × { key 18 bytes, lsn u64, valueEnd u32 }, then the values one after another
+ *
+ * `valueEnd` counts from the first value; an entry's value begins where the one before it ends. Keys that repeat
+ * cost next to nothing once compressed.
+ */
+import { BLOCK_BYTES, LayerError } from './format.ts';
+import { lsn, type Lsn } from '../../postgres/lsn.ts';
+import { KEY_BYTES, keyBytes, keyFromBytes, type Key } from '../key.ts';
+import type { Value } from '../value.ts';
+
+const ENTRY_BYTES = KEY_BYTES + 8 + 4;
+const HIGH = 0x1_0000_0000;
+
+export class BlockBuilder {
+  #keys: Key[] = [];
+  #lsns: Lsn[] = [];
+  #values: Value[] = [];
+  #valueBytes = 0;
+
+  get count(): number {
+    return this.#keys.length;
+  }
+  get firstKey(): Key {
+    return this.#keys[0];
+  }
+  get firstLsn(): Lsn {
+    return this.#lsns[0];
+  }
+  /** Bytes that `finish` would return. */
+  get bytes(): number {
+    return 4 + this.#keys.length * ENTRY_BYTES + this.#valueBytes;
+  }
+  /** Whether an entry of `valueLength` belongs into a block of its own. */
+  isFullFor(valueLength: number): boolean {
+    return this.count > 0 && this.bytes + ENTRY_BYTES + valueLength > BLOCK_BYTES;
+  }
+  /** The value is kept, not copied, until `finish`. */
+  add(key: Key, at: Lsn, value: Value): void {
+    this.#keys.push(key);
+    this.#lsns.push(at);
+    this.#values.push(value);
+    this.#valueBytes += value.length;
+  }
+  /** The raw block; the builder is empty after. */
+  finish(): Uint8Array {
+    const bytes = new Uint8Array(this.bytes);
+    const data = new DataView(bytes.buffer);
+    const valuesStart = 4 + this.count * ENTRY_BYTES;
+    data.setUint32(0, this.count, true);
+    let end = 0;
+    for (let i = 0; i < this.count; i++) {
+      const entry = 4 + i * ENTRY_BYTES;
+      const value = this.#values[i];
+      bytes.set(value, valuesStart + end);
+      end += value.length;
+      keyBytes(this.#keys[i], bytes, entry);
+      data.setUint32(entry + KEY_BYTES, this.#lsns[i] % HIGH, true);
+      data.setUint32(entry + KEY_BYTES + 4, Math.floor(this.#lsns[i] / HIGH), true);
+      data.setUint32(entry + KEY_BYTES + 8, end, true);
+    }
+    this.#keys = [];
+    this.#lsns = [];
+    this.#values = [];
+    this.#valueBytes = 0;
+    return bytes;
+  }
+}
+
+/** A raw block, to be searched. Values are views of its bytes. */
+export class Block {
+  readonly bytes: Uint8Array;
+  readonly count: number;
+  readonly #data: DataView;
+  readonly #valuesStart: number;
+
+  /** Throws LayerError `corrupt` when the entries do not fill the block exactly. */
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+    this.#data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.count = bytes.length >= 4 ? this.#data.getUint32(0, true) : 0;
+    this.#valuesStart = 4 + this.count * ENTRY_BYTES;
+    if (
+      this.count === 0 ||
+      this.#valuesStart > bytes.length ||
+      this.#valuesStart + this.#valueEnd(this.count - 1) !== bytes.length
+    )
+      throw new LayerError(
+        'corrupt',
+        `block of ${bytes.length} bytes is not filled by ${this.count} entries`,
+      );
+  }
+  #valueEnd(index: number): number {
+    return index < 0 ? 0 : this.#data.getUint32(4 + index * ENTRY_BYTES + KEY_BYTES + 8, true);
+  }
+  key(index: number): Key {
+    return keyFromBytes(this.bytes, 4 + index * ENTRY_BYTES);
+  }
+  lsn(index: number): Lsn {
+    const at = 4 + index * ENTRY_BYTES + KEY_BYTES;
+    return lsn(this.#data.getUint32(at + 4, true) * HIGH + this.#data.getUint32(at, true));
+  }
+  value(index: number): Value {
+    const from = this.#valueEnd(index - 1);
+    const to = this.#valueEnd(index);
+    if (to < from || this.#valuesStart + to > this.bytes.length)
+      throw new LayerError('corrupt', `block entry ${index}: value from ${from} to ${to}`);
+    return this.bytes.subarray(this.#valuesStart + from, this.#valuesStart + to) as Value;
+  }
+  /** Negative, 0 or positive as entry `index` sorts before, at or after `key`. */
+  compareKey(index: number, key: Key): number {
+    const at = 4 + index * ENTRY_BYTES;
+    for (let i = 0; i < KEY_BYTES; i++) {
+      const difference = this.bytes[at + i] - key.charCodeAt(i);
+      if (difference !== 0) return difference;
+    }
+    return 0;
+  }
+  /** Index of the last entry at or before (`key`, `at`); -1 when all come after it. */
+  lastAtOrBefore(key: Key, at: Lsn): number {
+    let low = 0;
+    let high = this.count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const order = this.compareKey(middle, key) || this.lsn(middle) - at;
+      if (order <= 0) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+}

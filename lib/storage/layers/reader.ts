@@ -1,0 +1,296 @@
+/**
+ * Reads a layer by ranges of its file: footer and index once, then the blocks that a key needs.
+ *
+ * Nothing is believed that its checksum does not cover: a block is decompressed only after its CRC held, and the
+ * index must name the layer that was asked for. Blocks go through a cache that readers of all layers share, as
+ * promises, so that two who need one block fetch it once.
+ */
+import { formatLsn, type Lsn } from '../../postgres/lsn.ts';
+import type { Key, KeyRange } from '../key.ts';
+import { startsChain, type Value, type Version } from '../value.ts';
+import { Block } from './block.ts';
+import { formatLayer, type LayerDescriptor } from './descriptor.ts';
+import {
+  BlockEntry,
+  LAYER_KIND,
+  LAYER_VERSION,
+  LayerError,
+  LayerFooter,
+  LayerHeader,
+  MAGIC,
+  RAW_BYTES_MAX,
+  type LayerCodec,
+} from './format.ts';
+
+/** Where the bytes of a layer file come from. */
+export interface LayerSource {
+  /** Bytes `[offset, offset + length)`, exactly. */
+  read(offset: number, length: number): Uint8Array | Promise<Uint8Array>;
+}
+
+/** Blocks by layer and number; it may forget any at any time. */
+export interface BlockCache {
+  get(id: string): Promise<Block> | undefined;
+  set(id: string, block: Promise<Block>, bytes: number): void;
+  delete(id: string): void;
+}
+
+export interface LayerIdentity {
+  descriptor: LayerDescriptor;
+  timelineId: string;
+  /** Bytes of the file. */
+  size: number;
+}
+
+/** What the footer and the index say, checked. */
+interface LayerIndex {
+  entryCount: number;
+  rawBytes: number;
+  firstKeys: Key[];
+  firstLsns: Lsn[];
+  offsets: number[];
+  lengths: number[];
+  rawLengths: number[];
+  crcs: number[];
+}
+
+/** The last bytes of a file that are fetched at first; most indexes are within. */
+const TAIL_BYTES = 32 << 10;
+
+export class LayerReader {
+  readonly identity: LayerIdentity;
+  readonly #source: LayerSource;
+  readonly #codec: LayerCodec;
+  readonly #cache: BlockCache;
+  readonly #cacheId: string;
+  readonly #index: LayerIndex;
+
+  /** Reads footer and index. Throws LayerError, or what the source throws. */
+  static async open(
+    identity: LayerIdentity,
+    source: LayerSource,
+    codec: LayerCodec,
+    cache: BlockCache,
+    cacheId: string,
+  ): Promise<LayerReader> {
+    const index = await readIndex(identity, source, codec);
+    return new LayerReader(identity, source, codec, cache, cacheId, index);
+  }
+
+  private constructor(
+    identity: LayerIdentity,
+    source: LayerSource,
+    codec: LayerCodec,
+    cache: BlockCache,
+    cacheId: string,
+    index: LayerIndex,
+  ) {
+    this.identity = identity;
+    this.#source = source;
+    this.#codec = codec;
+    this.#cache = cache;
+    this.#cacheId = cacheId;
+    this.#index = index;
+  }
+  get blockCount(): number {
+    return this.#index.firstKeys.length;
+  }
+  get entryCount(): number {
+    return this.#index.entryCount;
+  }
+  /** Bytes before compression. */
+  get rawBytes(): number {
+    return this.#index.rawBytes;
+  }
+
+  /**
+   * Appends to `into` the versions of `key` with `after` < LSN ≤ `upTo`, newest first, down to one that starts a
+   * chain; true when it met one.
+   */
+  async collect(key: Key, after: Lsn, upTo: Lsn, into: Version[]): Promise<boolean> {
+    for (let at = this.#blockAtOrBefore(key, upTo); at >= 0; at--) {
+      const block = await this.block(at);
+      for (let entry = block.lastAtOrBefore(key, upTo); entry >= 0; entry--) {
+        if (block.compareKey(entry, key) !== 0) return false;
+        const lsn = block.lsn(entry);
+        if (lsn <= after) return false;
+        const value = block.value(entry);
+        into.push({ lsn, value });
+        if (startsChain(value)) return true;
+      }
+    }
+    return false;
+  }
+
+  /** Every entry of the range, ascending. Holds one block at a time. */
+  async *scan(range: KeyRange): AsyncGenerator<{ key: Key; lsn: Lsn; value: Value }> {
+    const first = Math.max(0, this.#blockAtOrBefore(range.first, 0 as Lsn));
+    for (let at = first; at < this.blockCount && this.#index.firstKeys[at] <= range.last; at++) {
+      const block = await this.block(at);
+      const from = block.lastAtOrBefore(range.first, -1 as Lsn) + 1;
+      for (let entry = from; entry < block.count; entry++) {
+        const key = block.key(entry);
+        if (key > range.last) return;
+        yield { key, lsn: block.lsn(entry), value: block.value(entry) };
+      }
+    }
+  }
+
+  /** Block number `at`, by the cache. Throws LayerError `corrupt`, or what the source throws. */
+  block(at: number): Promise<Block> {
+    const id = `${this.#cacheId}/${at}`;
+    const cached = this.#cache.get(id);
+    if (cached !== undefined) return cached;
+    const block = this.#readBlock(at);
+    this.#cache.set(id, block, this.#index.rawLengths[at]);
+    block.catch(() => this.#cache.delete(id));
+    return block;
+  }
+
+  async #readBlock(at: number): Promise<Block> {
+    const { offsets, lengths, rawLengths, crcs } = this.#index;
+    const frame = await this.#source.read(offsets[at], lengths[at]);
+    const what = () => `block ${at} of ${formatLayer(this.identity.descriptor)}`;
+    checkFrame(frame, lengths[at], crcs[at], this.#codec, what);
+    return new Block(inflate(frame, rawLengths[at], this.#codec, what));
+  }
+
+  /** The last block whose first entry is at or before (`key`, `lsn`); -1 when there is none. */
+  #blockAtOrBefore(key: Key, lsn: Lsn): number {
+    const { firstKeys, firstLsns } = this.#index;
+    let low = 0;
+    let high = firstKeys.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const first = firstKeys[middle];
+      if (first < key || (first === key && firstLsns[middle] <= lsn)) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+}
+
+function checkFrame(
+  frame: Uint8Array,
+  length: number,
+  crc: number,
+  codec: LayerCodec,
+  what: () => string,
+): void {
+  if (frame.length !== length)
+    throw new LayerError('corrupt', `${what()}: ${frame.length} bytes instead of ${length}`);
+  const found = codec.crc32c(frame);
+  if (found !== crc)
+    throw new LayerError(
+      'corrupt',
+      `${what()}: checksum ${found.toString(16)}, ${crc.toString(16)} expected`,
+    );
+}
+
+function inflate(frame: Uint8Array, rawLength: number, codec: LayerCodec, what: () => string): Uint8Array {
+  let raw: Uint8Array;
+  try {
+    raw = codec.decompress(frame, rawLength);
+  } catch (cause) {
+    throw new LayerError('corrupt', `${what()} does not decompress`, cause);
+  }
+  if (raw.length === rawLength) return raw;
+  throw new LayerError('corrupt', `${what()} gives ${raw.length} bytes, ${rawLength} expected`);
+}
+
+async function readIndex(
+  identity: LayerIdentity,
+  source: LayerSource,
+  codec: LayerCodec,
+): Promise<LayerIndex> {
+  const { size } = identity;
+  const what = () => formatLayer(identity.descriptor);
+  if (size < LayerFooter.size)
+    throw new LayerError('corrupt', `${what()}: a file of ${size} bytes has no footer`);
+  const tailStart = Math.max(0, size - TAIL_BYTES);
+  const tail = await source.read(tailStart, size - tailStart);
+  if (tail.length !== size - tailStart)
+    throw new LayerError('corrupt', `${what()}: ${tail.length} bytes instead of ${size - tailStart}`);
+  const footer = readFooter(tail.subarray(tail.length - LayerFooter.size), codec, what);
+  if (footer.indexOffset + footer.indexLength + LayerFooter.size !== size)
+    throw new LayerError('corrupt', `${what()}: index and footer do not end at ${size}`);
+  const frame =
+    footer.indexOffset >= tailStart
+      ? tail.subarray(footer.indexOffset - tailStart, tail.length - LayerFooter.size)
+      : await source.read(footer.indexOffset, footer.indexLength);
+  const indexOf = () => `index of ${what()}`;
+  checkFrame(frame, footer.indexLength, footer.indexCrc, codec, indexOf);
+  const raw = inflate(frame, footer.indexRawLength, codec, indexOf);
+  checkIdentity(raw, identity, what);
+  return parseEntries(raw, footer.blockCount, footer.indexOffset, what);
+}
+
+function readFooter(bytes: Uint8Array, codec: LayerCodec, what: () => string) {
+  // Magic and checksum first: the fields are numbers only once these hold.
+  const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const { magicLow, magicHigh, crc } = LayerFooter.offsets;
+  if (data.getUint32(magicLow, true) !== MAGIC[0] || data.getUint32(magicHigh, true) !== MAGIC[1])
+    throw new LayerError('corrupt', `${what()}: no layer file, the magic is missing`);
+  if (data.getUint32(crc, true) !== codec.crc32c(bytes.subarray(0, crc)))
+    throw new LayerError('corrupt', `${what()}: the footer's checksum does not hold`);
+  const footer = LayerFooter.decode(bytes);
+  if (footer.version !== LAYER_VERSION)
+    throw new LayerError('version', `${what()}: layer format ${footer.version}, ${LAYER_VERSION} expected`);
+  if (footer.indexRawLength > RAW_BYTES_MAX)
+    throw new LayerError('corrupt', `${what()}: index of ${footer.indexRawLength} bytes`);
+  if (footer.indexRawLength !== LayerHeader.size + footer.blockCount * BlockEntry.size)
+    throw new LayerError(
+      'corrupt',
+      `${what()}: index of ${footer.indexRawLength} bytes for ${footer.blockCount} blocks`,
+    );
+  return footer;
+}
+
+function checkIdentity(raw: Uint8Array, identity: LayerIdentity, what: () => string): void {
+  const header = LayerHeader.decode(raw);
+  const { descriptor } = identity;
+  const [startLsn, endLsn] =
+    descriptor.kind === 'delta' ? [descriptor.startLsn, descriptor.endLsn] : [descriptor.lsn, descriptor.lsn];
+  const same =
+    header.kind === LAYER_KIND[descriptor.kind] &&
+    header.timelineId === identity.timelineId &&
+    header.generation === descriptor.generation &&
+    header.firstKey === descriptor.keys.first &&
+    header.lastKey === descriptor.keys.last &&
+    header.startLsn === startLsn &&
+    header.endLsn === endLsn;
+  if (same) return;
+  const found = `kind ${header.kind} (${formatLsn(header.startLsn)}, ${formatLsn(header.endLsn)}] generation ${header.generation} of timeline ${header.timelineId}`;
+  throw new LayerError('mismatch', `${what()} of timeline ${identity.timelineId}: the file is ${found}`);
+}
+
+function parseEntries(raw: Uint8Array, count: number, end: number, what: () => string): LayerIndex {
+  const header = LayerHeader.decode(raw);
+  const index: LayerIndex = {
+    entryCount: header.entryCount,
+    rawBytes: header.rawBytes,
+    firstKeys: [],
+    firstLsns: [],
+    offsets: [],
+    lengths: [],
+    rawLengths: [],
+    crcs: [],
+  };
+  const entry = BlockEntry.over(raw);
+  let offset = 0;
+  for (let i = 0; i < count; i++) {
+    entry.at(LayerHeader.size + i * BlockEntry.size);
+    index.firstKeys.push(entry.key);
+    index.firstLsns.push(entry.lsn);
+    index.offsets.push(offset);
+    index.lengths.push(entry.length);
+    index.rawLengths.push(entry.rawLength);
+    index.crcs.push(entry.crc);
+    offset += entry.length;
+    if (entry.rawLength > RAW_BYTES_MAX)
+      throw new LayerError('corrupt', `${what()}: block ${i} of ${entry.rawLength} bytes`);
+  }
+  if (offset !== end)
+    throw new LayerError('corrupt', `${what()}: blocks end at ${offset}, index begins at ${end}`);
+  return index;
+}

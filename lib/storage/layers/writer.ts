@@ -1,0 +1,154 @@
+/**
+ * Writes a layer: takes entries in order, closes blocks as they fill, and ends with index and footer.
+ *
+ * Memory is one block and the index. `add` says when a block is full; the caller then awaits `drain`, so that
+ * compression (on other threads) and the sink set the pace and not every entry costs a promise.
+ */
+import { assert } from '../../assert.ts';
+import type { Lsn } from '../../postgres/lsn.ts';
+import type { Key } from '../key.ts';
+import type { Value } from '../value.ts';
+import { BlockBuilder } from './block.ts';
+import { holdsKey, layerName, type LayerDescriptor } from './descriptor.ts';
+import {
+  BlockEntry,
+  LAYER_KIND,
+  LAYER_VERSION,
+  LayerFooter,
+  LayerHeader,
+  MAGIC,
+  RAW_BYTES_MAX,
+  type LayerCodec,
+} from './format.ts';
+
+/** Takes the bytes of the file in order. */
+export type LayerSink = (bytes: Uint8Array) => void | Promise<void>;
+
+export class LayerWriter {
+  readonly #timelineId: string;
+  readonly #codec: LayerCodec;
+  readonly #sink: LayerSink;
+  readonly #builder = new BlockBuilder();
+  #full: { key: Key; lsn: Lsn; raw: Uint8Array }[] = [];
+  readonly #index: Uint8Array[] = [];
+  #offset = 0;
+  #rawBytes = 0;
+  #entryCount = 0;
+  #firstKey: Key | null = null;
+  #lastKey: Key | null = null;
+  #lastLsn: Lsn | null = null;
+
+  constructor(options: { timelineId: string; codec: LayerCodec; sink: LayerSink }) {
+    assert(/^[0-9a-f]{32}$/.test(options.timelineId), `timeline id ${options.timelineId}`);
+    this.#timelineId = options.timelineId;
+    this.#codec = options.codec;
+    this.#sink = options.sink;
+  }
+  /** Bytes written to the sink so far. */
+  get bytesWritten(): number {
+    return this.#offset;
+  }
+  get entryCount(): number {
+    return this.#entryCount;
+  }
+  get firstKey(): Key | null {
+    return this.#firstKey;
+  }
+  get lastKey(): Key | null {
+    return this.#lastKey;
+  }
+
+  /** Adds an entry, which must come after the one before. True: await `drain` before adding more. */
+  add(key: Key, lsn: Lsn, value: Value): boolean {
+    assert(
+      this.#lastKey === null || this.#lastKey < key || (this.#lastKey === key && this.#lastLsn! < lsn),
+      'layer entries come in order of key and LSN, each once',
+    );
+    assert(value.length <= RAW_BYTES_MAX - 64, `value of ${value.length} bytes`);
+    if (this.#builder.isFullFor(value.length)) this.#closeBlock();
+    this.#builder.add(key, lsn, value);
+    this.#firstKey ??= key;
+    this.#lastKey = key;
+    this.#lastLsn = lsn;
+    this.#entryCount++;
+    return this.#full.length > 0;
+  }
+  /** Compresses and writes the blocks that are full. */
+  async drain(): Promise<void> {
+    const blocks = this.#full;
+    this.#full = [];
+    for (const block of blocks) {
+      const frame = await this.#codec.compress(block.raw);
+      await this.#write(frame);
+      this.#index.push(
+        BlockEntry.encode({
+          key: block.key,
+          lsn: block.lsn,
+          length: frame.length,
+          rawLength: block.raw.length,
+          crc: this.#codec.crc32c(frame),
+        }),
+      );
+      this.#rawBytes += block.raw.length;
+    }
+  }
+  /** Ends the file, which is the layer `descriptor`; returns its size in bytes. */
+  async finish(descriptor: LayerDescriptor): Promise<number> {
+    assert(
+      this.#firstKey === null ||
+        (holdsKey(descriptor, this.#firstKey) && holdsKey(descriptor, this.#lastKey!)),
+      `layer ${layerName(descriptor)} holds its own keys`,
+    );
+    if (this.#builder.count > 0) this.#closeBlock();
+    await this.drain();
+    const [startLsn, endLsn] =
+      descriptor.kind === 'delta'
+        ? [descriptor.startLsn, descriptor.endLsn]
+        : [descriptor.lsn, descriptor.lsn];
+    const header = LayerHeader.encode({
+      kind: LAYER_KIND[descriptor.kind],
+      generation: descriptor.generation,
+      timelineId: this.#timelineId,
+      firstKey: descriptor.keys.first,
+      lastKey: descriptor.keys.last,
+      startLsn,
+      endLsn,
+      entryCount: this.#entryCount as Lsn,
+      rawBytes: this.#rawBytes as Lsn,
+    });
+    const index = concatenate([header, ...this.#index]);
+    const frame = await this.#codec.compress(index);
+    const footer = LayerFooter.encode({
+      indexOffset: this.#offset as Lsn,
+      indexLength: frame.length,
+      indexRawLength: index.length,
+      indexCrc: this.#codec.crc32c(frame),
+      blockCount: this.#index.length,
+      version: LAYER_VERSION,
+      magicLow: MAGIC[0],
+      magicHigh: MAGIC[1],
+    });
+    LayerFooter.over(footer).crc = this.#codec.crc32c(footer.subarray(0, LayerFooter.offsets.crc));
+    await this.#write(frame);
+    await this.#write(footer);
+    return this.#offset;
+  }
+  #closeBlock(): void {
+    const { firstKey: key, firstLsn: lsn } = this.#builder;
+    this.#full.push({ key, lsn, raw: this.#builder.finish() });
+  }
+  async #write(bytes: Uint8Array): Promise<void> {
+    this.#offset += bytes.length;
+    await this.#sink(bytes);
+  }
+}
+
+function concatenate(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
