@@ -1,0 +1,339 @@
+/**
+ * A small world of acceptors and proposers around the pure steps, for transcripts and random runs.
+ *
+ * A link is one connection between a proposer and an acceptor: ordered, reliable until it is cut. Storage keeps
+ * what was written, but for positions, which a crash takes back to what was last made durable with something
+ * else. After each step the world checks that no committed byte is lost or different, anywhere that it matters.
+ */
+import {
+  emptyLog,
+  needsSync,
+  startAcceptor,
+  stepAcceptor,
+  type AcceptorInput,
+  type AcceptorLog,
+  type AcceptorState,
+} from '../../../lib/consensus/acceptor.ts';
+import {
+  decodeAcceptorMessage,
+  decodeProposerMessage,
+  encodeAcceptorMessage,
+  encodeProposerMessage,
+} from '../../../lib/consensus/codec.ts';
+import type { AcceptorMessage, ProposerMessage, TimelineIdentity } from '../../../lib/consensus/messages.ts';
+import {
+  DEFAULT_LIMITS,
+  startProposer,
+  type ProposerInput,
+  type ProposerLimits,
+  type ProposerState,
+} from '../../../lib/consensus/proposer-state.ts';
+import { stepProposer } from '../../../lib/consensus/proposer.ts';
+import { lsn, lsnPlus, type Lsn } from '../../../lib/postgres/lsn.ts';
+
+export const START = lsn(0x3000000);
+export const TIMELINE: TimelineIdentity = {
+  timelineId: '0123456789abcdef0123456789abcdef',
+  systemIdentifier: 7_400_000_000_000_000_001n,
+  startLsn: START,
+  postgresMajor: 18,
+};
+
+interface Acceptor {
+  state: AcceptorState;
+  /** What a crash keeps. */
+  durable: AcceptorLog;
+  wal: Uint8Array;
+  /** Record ends by which the rows end, for reads. */
+  rows: { endLsn: Lsn; recordEndLsn: Lsn }[];
+}
+interface Proposer {
+  state: ProposerState;
+  term: number;
+  /** All WAL that it has given to its step, from its term's start on. */
+  wal: number[];
+}
+interface Link {
+  id: number;
+  proposer: number;
+  acceptor: number;
+  /** Encoded, in order. */
+  toAcceptor: Uint8Array[];
+  toProposer: Uint8Array[];
+}
+
+export class World {
+  readonly acceptors = new Map<number, Acceptor>();
+  readonly proposers = new Map<number, Proposer>();
+  readonly links = new Map<number, Link>();
+  /** What was ever committed by anyone, from START on. */
+  committed = new Uint8Array(0);
+  readonly log: string[] = [];
+  readonly #limits: ProposerLimits;
+  #nextLink = 1;
+
+  constructor(acceptors: number, limits: Partial<ProposerLimits> = {}) {
+    this.#limits = { ...DEFAULT_LIMITS, ...limits };
+    for (let n = 1; n <= acceptors; n++) {
+      const durable = emptyLog(START);
+      const state = startAcceptor(TIMELINE, n, durable);
+      this.acceptors.set(n, { state, durable, wal: new Uint8Array(0), rows: [] });
+    }
+  }
+
+  propose(number: number, term: number): void {
+    const proposerId = number.toString(16).padStart(32, '0');
+    const acceptors = [...this.acceptors.keys()];
+    const config = { timeline: TIMELINE, term, proposerId, acceptors, limits: this.#limits };
+    this.proposers.set(number, { state: startProposer(config), term, wal: [] });
+  }
+  /** The process is gone, and its connections with it. */
+  kill(proposer: number): void {
+    for (const link of this.links.values()) if (link.proposer === proposer) this.#dropLink(link, 'acceptor');
+    this.proposers.delete(proposer);
+  }
+
+  linkOf(proposer: number, acceptor: number): Link | undefined {
+    return [...this.links.values()].find((l) => l.proposer === proposer && l.acceptor === acceptor);
+  }
+  connect(proposer: number, acceptor: number): void {
+    if (this.linkOf(proposer, acceptor) !== undefined || !this.proposers.has(proposer)) return;
+    const id = this.#nextLink++;
+    this.links.set(id, { id, proposer, acceptor, toAcceptor: [], toProposer: [] });
+    this.#stepProposer(proposer, { type: 'connected', acceptor });
+  }
+  disconnect(proposer: number, acceptor: number): void {
+    const link = this.linkOf(proposer, acceptor);
+    if (link !== undefined) this.#dropLink(link, 'both');
+  }
+  /** The proposer's end notices; what the acceptor's end has received by then is still on its way. */
+  #dropLink(link: Link, notify: 'both' | 'acceptor'): void {
+    if (!this.links.delete(link.id)) return;
+    if (notify === 'both')
+      this.#stepProposer(link.proposer, { type: 'disconnected', acceptor: link.acceptor });
+    this.#stepAcceptor(link.acceptor, { type: 'disconnected', connection: link.id });
+  }
+
+  /** The acceptor's process dies and starts again. */
+  crash(acceptor: number): void {
+    for (const link of this.links.values()) {
+      if (link.acceptor !== acceptor) continue;
+      this.links.delete(link.id);
+      this.#stepProposer(link.proposer, { type: 'disconnected', acceptor });
+    }
+    const it = this.acceptors.get(acceptor)!;
+    it.state = startAcceptor(TIMELINE, acceptor, it.durable);
+  }
+
+  /** Records as numbers of bytes; negative: so many bytes that do not end a record. */
+  wal(proposer: number, records: readonly number[]): void {
+    const it = this.proposers.get(proposer)!;
+    const bytes: number[] = [];
+    let recordEnd: Lsn = it.state.buffer.recordEndLsn;
+    for (const record of records) {
+      const at = it.state.buffer.endLsn + bytes.length;
+      for (let i = 0; i < Math.abs(record); i++) bytes.push((it.term * 31 + at + i) & 0xff);
+      if (record > 0) recordEnd = lsnPlus(it.state.buffer.endLsn, bytes.length);
+    }
+    it.wal.push(...bytes);
+    this.#stepProposer(proposer, { type: 'wal', bytes: new Uint8Array(bytes), recordEndLsn: recordEnd });
+  }
+  leave(proposer: number): void {
+    this.#stepProposer(proposer, { type: 'leave' });
+  }
+
+  /** Delivers the oldest message in one direction of a link; false when there is none. */
+  deliver(link: Link, to: 'acceptor' | 'proposer'): boolean {
+    const bytes = (to === 'acceptor' ? link.toAcceptor : link.toProposer).shift();
+    if (bytes === undefined) return false;
+    if (to === 'acceptor') {
+      const message = decodeProposerMessage(bytes);
+      this.log.push(`p${link.proposer} → a${link.acceptor}  ${show(message)}`);
+      this.#stepAcceptor(link.acceptor, { type: 'message', connection: link.id, message });
+    } else {
+      const message = decodeAcceptorMessage(bytes);
+      this.log.push(`p${link.proposer} ← a${link.acceptor}  ${show(message)}`);
+      this.#stepProposer(link.proposer, { type: 'message', acceptor: link.acceptor, message });
+    }
+    return true;
+  }
+  /** Delivers everything on the links that `chosen` accepts, in turns, until nothing is left. */
+  settle(chosen: (link: Link) => boolean = () => true): void {
+    for (let quiet = false; !quiet;) {
+      quiet = true;
+      for (const link of this.links.values()) {
+        if (!chosen(link)) continue;
+        if (this.deliver(link, 'acceptor')) quiet = false;
+        if (this.deliver(link, 'proposer')) quiet = false;
+      }
+    }
+  }
+
+  #stepAcceptor(number: number, input: AcceptorInput): void {
+    const it = this.acceptors.get(number)!;
+    const before = JSON.stringify(it.state.log);
+    const output = stepAcceptor(it.state, input);
+    if (
+      output.refusals.some((refusal) => input.type === 'message' && refusal.connection === input.connection)
+    ) {
+      if (JSON.stringify(output.state.log) !== before) throw new Error('a refused message changed the log');
+    }
+    it.state = output.state;
+    for (const write of output.writes) {
+      if (write.type === 'truncate') {
+        const rows = it.rows.filter((row) => row.endLsn < write.lsn);
+        it.rows = write.lsn === START ? [] : [...rows, { endLsn: write.lsn, recordEndLsn: write.lsn }];
+        it.wal = it.wal.slice(0, write.lsn - START);
+      } else if (write.type === 'wal') {
+        for (const part of write.wal) it.wal = new Uint8Array([...it.wal, ...part]);
+        it.rows.push({ endLsn: lsnPlus(START, it.wal.length), recordEndLsn: write.recordEndLsn });
+      }
+    }
+    if (needsSync(output.writes)) it.durable = it.state.log;
+    for (const { connection, message } of output.messages) {
+      this.links.get(connection)?.toProposer.push(encodeAcceptorMessage(message).slice());
+    }
+    for (const read of output.reads) {
+      const row = it.rows.find(({ endLsn }) => endLsn > read.beginLsn);
+      const wal = it.wal.slice(read.beginLsn - START, row === undefined ? 0 : row.endLsn - START);
+      const recordEndLsn = row?.recordEndLsn ?? read.beginLsn;
+      const message = { type: 'wal', term: read.term, beginLsn: read.beginLsn, recordEndLsn, wal } as const;
+      this.links.get(read.connection)?.toProposer.push(encodeAcceptorMessage(message).slice());
+    }
+    for (const { connection, reason, detail } of output.refusals) {
+      const link = this.links.get(connection);
+      if (link === undefined) continue;
+      this.log.push(`a${number} refuses p${link.proposer}: ${reason}: ${relative(detail)}`);
+      this.#dropLink(link, 'both');
+    }
+    this.check();
+  }
+
+  #stepProposer(number: number, input: ProposerInput): void {
+    const it = this.proposers.get(number);
+    if (it === undefined) return;
+    const before = it.state;
+    const output = stepProposer(before, input);
+    it.state = output.state;
+    for (const { acceptor, message } of output.messages) {
+      this.linkOf(number, acceptor)?.toAcceptor.push(encodeProposerMessage(message).slice());
+    }
+    const { state } = it;
+    if (state.phase !== before.phase) {
+      const what = {
+        campaign: '',
+        recovering: `elected in term ${it.term}, starts at ${at(state.termStartLsn)}`,
+        leading: `leading from ${at(state.termStartLsn)}`,
+        left: 'left',
+        superseded: `superseded by term ${state.supersededBy}`,
+      }[state.phase];
+      this.log.push(`p${number} is ${what}`);
+    }
+    if (state.commitLsn < before.commitLsn) throw new Error(`p${number}: commit went back`);
+    if (state.commitLsn > before.commitLsn) this.log.push(`p${number} commits ${at(state.commitLsn)}`);
+    if (state.phase === 'leading' && state.commitLsn > START) this.#commit(it);
+    for (const { acceptor, detail } of output.disconnects) {
+      this.log.push(`p${number} ends a${acceptor}: ${detail}`);
+      this.disconnect(number, acceptor);
+    }
+    this.check();
+  }
+
+  /** Notes what a proposer calls committed: it must extend what was committed before, byte for byte. */
+  #commit({ state, wal }: Proposer): void {
+    const length = state.commitLsn - START;
+    if (length <= this.committed.length) return;
+    const extended = new Uint8Array(length);
+    extended.set(this.committed);
+    const own = state.termStartLsn - START;
+    if (own > this.committed.length) {
+      // Recovered from an older term and committed only now: whatever a quorum holds.
+      const holders = [...this.acceptors.values()].filter((acceptor) => acceptor.wal.length >= own);
+      const donor = holders.find((acceptor) => acceptor.state.log.term === state.config.term);
+      if (donor === undefined) throw new Error('committed, and nobody has it');
+      extended.set(donor.wal.subarray(this.committed.length, own), this.committed.length);
+    }
+    for (let i = Math.max(own, this.committed.length); i < length; i++) extended[i] = wal[i - own];
+    for (let i = own; i < Math.min(this.committed.length, length); i++) {
+      if (extended[i] !== wal[i - own]) throw new Error(`committed byte ${i} changed`);
+    }
+    this.committed = extended;
+  }
+
+  /** A quorum holds every committed byte; no acceptor believes committed what is not. */
+  check(): void {
+    let holders = 0;
+    for (const [number, { state, wal, durable }] of this.acceptors) {
+      const { log } = state;
+      if (log.commitLsn > log.flushLsn || log.flushLsn > log.writtenLsn)
+        throw new Error(`a${number}: positions`);
+      if (log.writtenLsn - START !== wal.length) throw new Error(`a${number}: ${wal.length} bytes of WAL`);
+      if (durable.term !== log.term || durable.flushLsn !== log.flushLsn)
+        throw new Error(`a${number}: durable`);
+      const known = Math.min(log.commitLsn - START, wal.length);
+      if (known > this.committed.length) throw new Error(`a${number} commits what nobody committed`);
+      for (let i = 0; i < known; i++) {
+        if (wal[i] !== this.committed[i]) throw new Error(`a${number}: committed byte ${i} differs`);
+      }
+      const length = this.committed.length;
+      if (log.flushLsn - START < length) continue;
+      let same = true;
+      for (let i = 0; i < length && same; i++) same = wal[i] === this.committed[i];
+      if (same) holders++;
+    }
+    if (holders < Math.floor(this.acceptors.size / 2) + 1) {
+      throw new Error(`${holders} acceptors hold the ${this.committed.length} committed bytes`);
+    }
+  }
+}
+
+/** Positions are shown as `@n`: bytes after the timeline's start. */
+export const at = (position: number): string => `@${position - START}`;
+const relative = (text: string): string =>
+  text.replaceAll(/0\/([0-9A-F]{7})\b/g, (_, low: string) => at(Number.parseInt(low, 16)));
+const showHistory = (history: readonly { term: number; lsn: Lsn }[]): string =>
+  history.map((entry) => `${entry.term}${at(entry.lsn)}`).join(' ');
+
+export function show(message: ProposerMessage | AcceptorMessage): string {
+  switch (message.type) {
+    case 'greeting':
+      return `greeting term=${message.term}`;
+    case 'voteRequest':
+      return `vote? term=${message.term}`;
+    case 'vote': {
+      const given = message.given ? 'given' : 'refused';
+      return `vote ${given} term=${message.term} flush=${at(message.flushLsn)} history=[${showHistory(message.history)}]`;
+    }
+    case 'elected':
+      return `elected term=${message.term} cut=${at(message.truncateAtLsn)} history=[${showHistory(message.history)}]`;
+    case 'append': {
+      const length = message.wal.reduce((sum, part) => sum + part.length, 0);
+      const end = message.beginLsn + length;
+      const record = message.recordEndLsn === end ? '' : ` record=${at(message.recordEndLsn)}`;
+      const range = length === 0 ? `${at(end)}` : `${at(message.beginLsn)}..${at(end)}`;
+      return `append term=${message.term} ${range}${record} commit=${at(message.commitLsn)}`;
+    }
+    case 'position': {
+      const written = message.writtenLsn === message.flushLsn ? '' : ` written=${at(message.writtenLsn)}`;
+      return `position term=${message.term} flush=${at(message.flushLsn)}${written} commit=${at(message.commitLsn)}`;
+    }
+    case 'read':
+      return `read term=${message.term} ${at(message.beginLsn)}`;
+    case 'wal': {
+      const end = message.beginLsn + message.wal.length;
+      return `wal term=${message.term} ${at(message.beginLsn)}..${at(end)} record=${at(message.recordEndLsn)}`;
+    }
+    case 'leave':
+      return `leave term=${message.term} commit=${at(message.commitLsn)}`;
+    default:
+      return 'unknown';
+  }
+}
+export function showAcceptor(number: number, { state }: Acceptor): string {
+  const { log } = state;
+  const written = log.writtenLsn === log.flushLsn ? '' : ` written=${at(log.writtenLsn)}`;
+  return (
+    `a${number} term=${log.term} flush=${at(log.flushLsn)}${written} commit=${at(log.commitLsn)} ` +
+    `history=[${showHistory(log.history)}]`
+  );
+}
