@@ -12,7 +12,9 @@ import type { Lsn } from '../lsn.ts';
 import { recordCrc } from './checksum.ts';
 import { WalError } from './errors.ts';
 import { RM_MIN_CUSTOM_ID, type WalFacts } from './facts.ts';
-import type { BlockReference, WalRecord } from './record.ts';
+import { newWalRecord, XLR_MAX_BLOCK_ID, type BlockReference, type WalRecord } from './record.ts';
+
+export { newWalRecord };
 
 export const RECORD_HEADER_BYTES = 24;
 /** XLogRecordMaxSize. */
@@ -31,52 +33,10 @@ export const BKPIMAGE_COMPRESS_ZSTD = 0x10;
 const BKPIMAGE_COMPRESSED = 0x1c;
 
 const PAGE_BYTES = 8192;
-const XLR_MAX_BLOCK_ID = 32;
 const XLR_BLOCK_ID_DATA_SHORT = 255;
 const XLR_BLOCK_ID_DATA_LONG = 254;
 const XLR_BLOCK_ID_ORIGIN = 253;
 const XLR_BLOCK_ID_TOPLEVEL_XID = 252;
-
-const newBlock = (): BlockReference => ({
-  id: 0,
-  spcOid: 0,
-  dbOid: 0,
-  relNumber: 0,
-  fork: 0,
-  block: 0,
-  willInit: false,
-  hasImage: false,
-  applyImage: false,
-  imageInfo: 0,
-  imageStart: 0,
-  imageLength: 0,
-  holeOffset: 0,
-  holeLength: 0,
-  dataStart: 0,
-  dataLength: 0,
-});
-
-const NO_BYTES = new Uint8Array(0);
-const NO_DATA = new DataView(NO_BYTES.buffer);
-
-/** An empty record with room for every block reference a record can have, to be decoded into. */
-export const newWalRecord = (): WalRecord => ({
-  lsn: 0 as Lsn,
-  endLsn: 0 as Lsn,
-  bytes: NO_BYTES,
-  data: NO_DATA,
-  totalLength: 0,
-  xid: 0,
-  previous: 0 as Lsn,
-  info: 0,
-  resourceManager: 0,
-  mainStart: 0,
-  mainLength: 0,
-  blocks: Array.from({ length: XLR_MAX_BLOCK_ID + 1 }, newBlock),
-  blockCount: 0,
-  toplevelXid: 0,
-  originId: 0,
-});
 
 /**
  * Decodes a whole record that was stored somewhere: `bytes` from offset 0, `lsn` and `endLsn` its place in the WAL.

@@ -61,3 +61,47 @@ export interface WalRecord {
   /** XLR_BLOCK_ID_ORIGIN, 0 when absent. */
   originId: number;
 }
+
+/** The largest block id; a record has one more references at most. */
+export const XLR_MAX_BLOCK_ID = 32;
+
+const newBlock = (): BlockReference => ({
+  id: 0,
+  spcOid: 0,
+  dbOid: 0,
+  relNumber: 0,
+  fork: 0,
+  block: 0,
+  willInit: false,
+  hasImage: false,
+  applyImage: false,
+  imageInfo: 0,
+  imageStart: 0,
+  imageLength: 0,
+  holeOffset: 0,
+  holeLength: 0,
+  dataStart: 0,
+  dataLength: 0,
+});
+
+const NO_BYTES = new Uint8Array(0);
+const NO_DATA = new DataView(NO_BYTES.buffer);
+
+/** An empty record with room for every block reference a record can have, to be decoded into. */
+export const newWalRecord = (): WalRecord => ({
+  lsn: 0 as Lsn,
+  endLsn: 0 as Lsn,
+  bytes: NO_BYTES,
+  data: NO_DATA,
+  totalLength: 0,
+  xid: 0,
+  previous: 0 as Lsn,
+  info: 0,
+  resourceManager: 0,
+  mainStart: 0,
+  mainLength: 0,
+  blocks: Array.from({ length: XLR_MAX_BLOCK_ID + 1 }, newBlock),
+  blockCount: 0,
+  toplevelXid: 0,
+  originId: 0,
+});
