@@ -94,11 +94,14 @@ export function sizeKeyOfPage(page: Key): Key {
   const kind = page.charCodeAt(0) === KEY_KIND.slruPage ? KEY_KIND.slruSegment : KEY_KIND.relationSize;
   return (String.fromCharCode(kind) + page.slice(1, 14) + '\0\0\0\0') as Key;
 }
-/** Page key of `block` in the fork of a size key (either kind). */
-export function pageKeyOfSize(size: Key, block: number): Key {
+/** What the page keys of a size key's fork or segment begin with; `pageKeyAt` completes it. */
+export function pagePrefixOfSize(size: Key): string {
   const kind = size.charCodeAt(0) === KEY_KIND.slruSegment ? KEY_KIND.slruPage : KEY_KIND.relationPage;
-  return (String.fromCharCode(kind) + size.slice(1, 14) + quad(block)) as Key;
+  return String.fromCharCode(kind) + size.slice(1, 14);
 }
+export const pageKeyAt = (prefix: string, block: number): Key => (prefix + quad(block)) as Key;
+/** Page key of `block` in the fork of a size key (either kind). */
+export const pageKeyOfSize = (size: Key, block: number): Key => pageKeyAt(pagePrefixOfSize(size), block);
 
 const readQuad = (of: string, at: number): number =>
   ((of.charCodeAt(at) << 24) |

@@ -8,6 +8,12 @@ import type { Key, KeyRange } from './key.ts';
 export interface StorageView {
   readonly lsn: Lsn;
   /**
+   * Start of the last record that ends at or before `lsn`; 0 where there is none. Exact at the head of the timeline
+   * (`TimelineState.lastRecordLsn`, which the timeline keeps with its index over a restart); 0 is good enough
+   * below it, since only a new timeline can continue from there.
+   */
+  readonly previousLsn: Lsn;
+  /**
    * The content (page, file, size; without the value's tag) of `key` as of `lsn`; null when it has none or is absent.
    * For a page key the caller has made sure that the block is within its fork.
    */

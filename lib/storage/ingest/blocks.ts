@@ -1,0 +1,48 @@
+/**
+ * Block references: each block's key gets the record, or the page itself where the record carries its image. (An
+ * index build logs 32 images in one record; filing the record under each of the 32 would store it 32 times.)
+ */
+import { restoreImage } from '../../postgres/page/image.ts';
+import { isNewPage, pageOver, setPageLsn } from '../../postgres/page/page.ts';
+import { RM } from '../../postgres/wal/facts.ts';
+import type { BlockReference, WalRecord } from '../../postgres/wal/record.ts';
+import { PAGE_SIZE } from '../../protocol/pages.ts';
+import { FORK, pageKeyAt } from '../key.ts';
+import { imageValue, recordValue, type Value } from '../value.ts';
+import { IngestError, type IngestContext } from './context.ts';
+
+export function ingestBlocks(context: IngestContext): void {
+  const { record } = context;
+  for (let i = 0; i < record.blockCount; i++) {
+    const block = record.blocks[i];
+    // FPI_FOR_HINT without an image (full_page_writes=off) changes nothing.
+    if (record.resourceManager === RM.XLOG && !(block.hasImage && block.applyImage)) continue;
+    writeBlock(context, i, block.fork);
+    // See smgr.ts: the main fork of an unlogged relation follows its init fork.
+    if (block.fork === FORK.init) writeBlock(context, i, FORK.main);
+  }
+}
+
+function writeBlock({ record, state, emit }: IngestContext, blockIndex: number, fork: number): void {
+  const block = record.blocks[blockIndex];
+  const file = state.files.fork(block, fork);
+  const isNew = state.files.extendOver(file, block.block, emit);
+  const value: Value =
+    block.hasImage && block.applyImage
+      ? imageValue(imageOf(record, block))
+      : recordValue(record, blockIndex, isNew || block.willInit);
+  emit(pageKeyAt(file.pagePrefix, block.block), value);
+}
+
+/** The page that the image makes, as redo would leave it. */
+function imageOf(record: WalRecord, block: BlockReference): Uint8Array {
+  const page = new Uint8Array(PAGE_SIZE);
+  try {
+    restoreImage(record, block, page);
+  } catch (cause) {
+    throw new IngestError('malformed', record, `the image of block ${block.id} cannot be restored`, cause);
+  }
+  const view = pageOver(page);
+  if (!isNewPage(view)) setPageLsn(view, record.endLsn);
+  return page;
+}

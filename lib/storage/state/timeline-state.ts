@@ -1,0 +1,112 @@
+/**
+ * The state of a timeline at its head: all that a WAL record must be judged against, in memory.
+ *
+ * It is what the keys other than pages say as of the last ingested record, so after a restart it is loaded from
+ * them. Only ingest changes it; `emitChanged` writes what one record changed back to those keys.
+ */
+import { CheckPoint, type CheckPointFields } from '../../postgres/checkpoint.ts';
+import { decodeControlFile, encodeControlFile, type ControlFileFields } from '../../postgres/control-file.ts';
+import type { Lsn } from '../../postgres/lsn.ts';
+import {
+  CHECKPOINT_KEY,
+  CONTROL_FILE_KEY,
+  formatKey,
+  kindRange,
+  parseKey,
+  type Key,
+  type KeyKind,
+} from '../key.ts';
+import { encodeOperation } from '../page-operation.ts';
+import { decodeSize, imageValue, type Emit } from '../value.ts';
+import type { StorageView } from '../view.ts';
+import { advancePastXid } from './counters.ts';
+import { FileTable } from './files.ts';
+
+/** After so many nextXid operations the checkpoint fields are written whole, which bounds the chain of a read. */
+const NEXT_XID_OPERATIONS_MAX = 256;
+
+/** The keys of a timeline do not hold what every timeline has. */
+export class StateError extends Error {
+  override readonly name = 'StateError';
+}
+
+export async function readRequired(view: StorageView, key: Key): Promise<Uint8Array> {
+  const content = await view.get(key);
+  if (content === null) throw new StateError(`${formatKey(key)}: nothing is stored`);
+  return content;
+}
+
+export class TimelineState {
+  readonly files = new FileTable();
+  readonly databases = new Set<Key>();
+  readonly relationMaps = new Set<Key>();
+  /** Prepared transactions: xid to key. */
+  readonly twoPhase = new Map<number, Key>();
+  readonly checkPoint: CheckPointFields;
+  readonly controlFile: ControlFileFields;
+  /** Start of the last ingested record; 0 before the first. */
+  lastRecordLsn: Lsn;
+  /** Offsets page that a CREATE_ID made before its ZERO_OFF_PAGE came; -1 for none (multixact_redo). */
+  preInitializedOffsetsPage = -1;
+
+  #countersChanged: 'no' | 'nextXid' | 'all' = 'no';
+  #controlFileChanged = false;
+  #nextXidOperations = NEXT_XID_OPERATIONS_MAX;
+
+  private constructor(checkPoint: CheckPointFields, controlFile: ControlFileFields, lastRecordLsn: Lsn) {
+    this.checkPoint = checkPoint;
+    this.controlFile = controlFile;
+    this.lastRecordLsn = lastRecordLsn;
+  }
+
+  /** Loads the state as of `view.lsn`. Throws StateError, ControlFileError, and what the view throws. */
+  static async load(view: StorageView): Promise<TimelineState> {
+    const checkPoint = CheckPoint.decode(await readRequired(view, CHECKPOINT_KEY));
+    const controlFile = decodeControlFile(await readRequired(view, CONTROL_FILE_KEY));
+    const state = new TimelineState(checkPoint, controlFile, view.previousLsn);
+    const each = async (kind: KeyKind, take: (key: Key, content: Uint8Array) => void): Promise<void> => {
+      for await (const { key, content } of view.scan(kindRange(kind))) take(key, content);
+    };
+    await each('database', (key) => state.databases.add(key));
+    await each('relationMap', (key) => state.relationMaps.add(key));
+    await each('twoPhase', (key) => {
+      const parts = parseKey(key);
+      if (parts.kind === 'twoPhase') state.twoPhase.set(parts.xid, key);
+    });
+    await each('relationSize', (key, content) => state.files.load(key, decodeSize(content)));
+    await each('slruSegment', (key, content) => state.files.load(key, decodeSize(content)));
+    return state;
+  }
+
+  advancePastXid(xid: number): void {
+    if (advancePastXid(this.checkPoint, xid) && this.#countersChanged === 'no') {
+      this.#countersChanged = 'nextXid';
+    }
+  }
+  /** Call after changing `checkPoint` otherwise than by `advancePastXid`. */
+  countersChanged(): void {
+    this.#countersChanged = 'all';
+  }
+  /** Call after changing `controlFile`. */
+  controlFileChanged(): void {
+    this.#controlFileChanged = true;
+  }
+
+  /** Emits what changed since the last call, but for pages, whole files and databases. */
+  emitChanged(emit: Emit): void {
+    this.files.emitChanged(emit);
+    if (this.#controlFileChanged) {
+      this.#controlFileChanged = false;
+      emit(CONTROL_FILE_KEY, imageValue(encodeControlFile(this.controlFile)));
+    }
+    if (this.#countersChanged === 'no') return;
+    if (this.#countersChanged === 'nextXid' && this.#nextXidOperations < NEXT_XID_OPERATIONS_MAX) {
+      this.#nextXidOperations++;
+      emit(CHECKPOINT_KEY, encodeOperation({ kind: 'nextXid', nextXid: this.checkPoint.nextXid }, false));
+    } else {
+      this.#nextXidOperations = 0;
+      emit(CHECKPOINT_KEY, imageValue(CheckPoint.encode(this.checkPoint)));
+    }
+    this.#countersChanged = 'no';
+  }
+}
