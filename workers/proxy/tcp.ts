@@ -1,0 +1,81 @@
+/**
+ * The entrance for raw TCP: psql and every Postgres driver, through the Worker's `connect()` handler.
+ *
+ * After the handshake the runtime pumps the bytes itself (`pipeTo`), with no JavaScript between them: several
+ * times the throughput of a read and write loop, and half-close and backpressure come with it.
+ */
+import type { BackendConnection, Bytes, ClientConnection } from './connection.ts';
+import type { ProxyEnv } from './env.ts';
+import { PROXY_LIMITS, type ProxyLimits } from './limits.ts';
+import type { ProxyError } from './proxy-error.ts';
+import { serve } from './session.ts';
+import { SocketConnection } from './socket-connection.ts';
+
+/** Serves one client; resolves when its connection is closed. `limits` are the tests' to change. */
+export async function handleTcp(
+  socket: Socket,
+  env: ProxyEnv,
+  _ctx: ExecutionContext,
+  limits: ProxyLimits = PROXY_LIMITS,
+): Promise<void> {
+  const { localAddress } = await socket.opened;
+  // A binding's `connect('ep-….example.com:5432')` arrives under the name it was called by.
+  const host = localAddress ?? null;
+  await serve({ client: new TcpClient(socket, limits), method: 'scram', host, env, limits });
+}
+
+/** Of what a refused client still sends, this much is read before the connection is cut. */
+const LINGER_BYTES_MAX = 1 << 20;
+
+class TcpClient implements ClientConnection {
+  readonly #socket: SocketConnection;
+  readonly #limits: ProxyLimits;
+  #relayed = false;
+
+  constructor(socket: Socket, limits: ProxyLimits) {
+    this.#socket = new SocketConnection(socket);
+    this.#limits = limits;
+  }
+  read(): Promise<Bytes | null> {
+    return this.#socket.read();
+  }
+  write(bytes: Uint8Array): Promise<void> {
+    return this.#socket.write(bytes);
+  }
+
+  async relay(backend: BackendConnection, early: Bytes): Promise<void> {
+    if (early.length > 0) await backend.write(early);
+    this.#relayed = true;
+    const client = this.#socket.streams();
+    const postgres = backend.streams();
+    const toPostgres = client.readable.pipeTo(postgres.writable);
+    const toClient = postgres.readable.pipeTo(client.writable);
+    // A client that ended still gets what Postgres has to say; when Postgres ends, nothing is left to say.
+    // A broken connection on either side is how sessions end that were not ended, and nobody is left to tell.
+    await Promise.race([toClient, toPostgres.then(() => toClient)]).catch(() => undefined);
+  }
+
+  async finish(failed: ProxyError | null): Promise<void> {
+    if (!this.#relayed) {
+      // Closing with unread bytes would reset the connection, and the error might be lost with it.
+      await this.#socket.endWriting().catch(() => undefined);
+      if (failed !== null) await this.#linger();
+    }
+    await this.#socket.close();
+  }
+
+  async #linger(): Promise<void> {
+    const timer = setTimeout(() => void this.#socket.close(), this.#limits.lingerMs);
+    try {
+      for (let bytes = 0; bytes < LINGER_BYTES_MAX;) {
+        const chunk = await this.#socket.read();
+        if (chunk === null) break;
+        bytes += chunk.length;
+      }
+    } catch {
+      // Broken or cut by the timer: over in any case.
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
