@@ -129,15 +129,16 @@ export class Gateway {
   #pass(client: Socket, startup: Buffer): void {
     client.pause();
     const backend = connect({ path: this.#options.socketPath, allowHalfOpen: true });
+    let connected = false;
     backend.once('connect', () => {
+      connected = true;
       backend.write(startup);
       passAnswers(backend, client, this.#options.guard);
       client.pipe(backend);
     });
     backend.once('error', (error) => {
-      if (backend.connecting || backend.pending)
-        refuse(client, '57P03', `Postgres cannot be reached: ${error.message}`);
-      else client.destroy();
+      if (connected) client.destroy();
+      else refuse(client, '57P03', `Postgres cannot be reached: ${error.message}`);
     });
     backend.once('close', () => client.end());
     client.once('close', () => backend.destroy());
