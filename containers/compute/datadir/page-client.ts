@@ -92,7 +92,7 @@ export class PageClient {
     this.#deadlineMs = options.deadlineMs ?? 60_000;
     this.#requestsMax = options.requestsMax ?? 128;
     this.#queueMax = options.queueMax ?? 4096;
-    this.#connect = options.connect ?? ((url) => new WebSocket(url) as unknown as PageSocket);
+    this.#connect = options.connect ?? ((url) => new WebSocket(url));
   }
 
   /** Connects before there is a request. A failure shows in the first request. */

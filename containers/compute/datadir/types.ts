@@ -77,6 +77,8 @@ export interface DataDirectory {
   /** Rejects when the server fails, after which Postgres gets only errors: stop the compute. Never resolves. */
   readonly failure: Promise<never>;
   statistics(): MissStatistics;
+  /** How often the kernel asked for each FUSE operation; empty in plain mode. */
+  operations(): Record<string, number>;
   /**
    * What was read of remote pages since the start, in that order, at most PAGES_MAX pages: the next session's
    * `warmPages`. Recording ends with this call; make it two seconds after Postgres is ready. Empty in plain mode.
