@@ -1,0 +1,261 @@
+/**
+ * Runs the acceptor's step over WebSockets and SQLite; decides nothing itself.
+ *
+ *   messages ──► queue ──► step … step ──► one transaction ──► sync ──► answers
+ *
+ * What arrives while a sync runs waits for the next one: that is the group commit. An error of the storage
+ * leaves memory ahead of it, so the whole object is aborted and starts again from what is durable.
+ * A sleeping object's connections live on in their attachments.
+ */
+import { formatLsn } from '../../lib/postgres/lsn.ts';
+import {
+  needsSync,
+  startAcceptor,
+  stepAcceptor,
+  type AcceptorConnection,
+  type AcceptorInput,
+  type AcceptorLog,
+  type AcceptorRead,
+  type AcceptorState,
+  type AcceptorWrite,
+} from '../../lib/consensus/acceptor.ts';
+import {
+  CONSENSUS_MESSAGE_BYTES_MAX,
+  decodeProposerMessage,
+  encodeAcceptorMessage,
+} from '../../lib/consensus/codec.ts';
+import { REFUSALS, type AcceptorMessage, type RefusalReason } from '../../lib/consensus/messages.ts';
+import { MalformedMessage } from '../../lib/protocol/bytes.ts';
+import type { SafekeeperStore } from './store.ts';
+import type { WalSource } from './wal-source.ts';
+
+/** Kept with a proposer's WebSocket while the object sleeps. */
+export interface AcceptorAttachment {
+  kind: 'acceptor';
+  connection: number;
+  proposerId: string | null;
+  writing: boolean;
+  backupBy: number;
+  left: boolean;
+}
+
+/** A commit position that no append carries to storage is written after this time. */
+const POSITIONS_DELAY_MS = 500;
+/** A close reason may take 123 bytes. */
+const CLOSE_REASON_LENGTH_MAX = 120;
+
+interface Host {
+  store: SafekeeperStore;
+  source: WalSource;
+  /** After steps that may have moved `commitLsn` or who backs up. */
+  onProgress(): void;
+  /** Storage failed: memory must be thrown away. */
+  abort(error: unknown): void;
+}
+
+export class AcceptorShell {
+  readonly #host: Host;
+  #state: AcceptorState;
+  readonly #sockets = new Map<number, WebSocket>();
+  readonly #attachments = new WeakMap<WebSocket, AcceptorAttachment>();
+  #queue: AcceptorInput[] = [];
+  #draining = false;
+  #nextConnection = 1;
+  /** Written with the next WAL, or by the timer. */
+  #unsavedPositions: AcceptorWrite | null = null;
+  #positionsTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** `sockets` are those that outlived a sleep. */
+  constructor(host: Host, sockets: readonly WebSocket[]) {
+    this.#host = host;
+    const state = startAcceptor(host.store.identity, host.store.number, host.store.loadLog());
+    const connections = new Map<number, AcceptorConnection>();
+    let awake: Partial<AcceptorState> = {};
+    for (const socket of sockets) {
+      const attachment = socket.deserializeAttachment() as AcceptorAttachment;
+      const { connection, proposerId, writing, backupBy, left } = attachment;
+      this.#sockets.set(connection, socket);
+      this.#attachments.set(socket, attachment);
+      this.#nextConnection = Math.max(this.#nextConnection, connection + 1);
+      if (proposerId !== null) connections.set(connection, { proposerId });
+      if (writing) awake = { writing: connection, backupBy, left };
+    }
+    this.#state = { ...state, connections, ...awake };
+  }
+
+  get log(): AcceptorLog {
+    return this.#state.log;
+  }
+  get state(): AcceptorState {
+    return this.#state;
+  }
+
+  /** A proposer has connected; `socket` is accepted for hibernation by the caller with the returned attachment. */
+  register(socket: WebSocket): AcceptorAttachment {
+    const connection = this.#nextConnection++;
+    const attachment: AcceptorAttachment = {
+      kind: 'acceptor',
+      connection,
+      proposerId: null,
+      writing: false,
+      backupBy: 0,
+      left: false,
+    };
+    this.#sockets.set(connection, socket);
+    this.#attachments.set(socket, attachment);
+    return attachment;
+  }
+
+  /** Takes one message; what it leads to happens when its turn has come. */
+  receive(socket: WebSocket, data: ArrayBuffer | string): Promise<void> {
+    const connection = this.#attachmentOf(socket).connection;
+    if (typeof data === 'string')
+      return this.#refuse(connection, 'malformed', 'text message: binary expected');
+    if (data.byteLength > CONSENSUS_MESSAGE_BYTES_MAX) {
+      const detail = `message of ${data.byteLength} bytes: at most ${CONSENSUS_MESSAGE_BYTES_MAX}`;
+      return this.#refuse(connection, 'oversize', detail);
+    }
+    try {
+      const message = decodeProposerMessage(new Uint8Array(data));
+      this.#queue.push({ type: 'message', connection, message });
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      return this.#refuse(connection, 'malformed', error.message);
+    }
+    return this.#drain();
+  }
+
+  closed(socket: WebSocket): Promise<void> {
+    const { connection } = this.#attachmentOf(socket);
+    this.#sockets.delete(connection);
+    this.#queue.push({ type: 'disconnected', connection });
+    return this.#drain();
+  }
+
+  #attachmentOf(socket: WebSocket): AcceptorAttachment {
+    const known = this.#attachments.get(socket) ?? (socket.deserializeAttachment() as AcceptorAttachment);
+    this.#attachments.set(socket, known);
+    return known;
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
+    try {
+      while (this.#queue.length > 0) {
+        const inputs = this.#queue;
+        this.#queue = [];
+        await this.#runBatch(inputs);
+      }
+    } catch (error) {
+      this.#host.abort(error);
+      throw error;
+    } finally {
+      this.#draining = false;
+    }
+  }
+
+  async #runBatch(inputs: readonly AcceptorInput[]): Promise<void> {
+    const writes: AcceptorWrite[] = [];
+    const answers: { connection: number; message: AcceptorMessage }[] = [];
+    const reads: AcceptorRead[] = [];
+    const before = this.#state;
+    for (const input of inputs) {
+      const output = stepAcceptor(this.#state, input);
+      this.#state = output.state;
+      writes.push(...output.writes);
+      answers.push(...output.messages);
+      reads.push(...output.reads);
+      for (const { connection, reason, detail } of output.refusals) {
+        await this.#refuse(connection, reason, detail);
+      }
+    }
+    await this.#persist(writes);
+    this.#rememberConnections(before);
+    for (let i = 0; i < answers.length; i++) {
+      // A later position of the same connection says all that an earlier one does.
+      const { connection, message } = answers[i];
+      if (message.type === 'position' && answers[i + 1]?.connection === connection) {
+        if (answers[i + 1].message.type === 'position') continue;
+      }
+      this.#send(connection, encodeAcceptorMessage(message));
+    }
+    for (const read of reads) await this.#answerRead(read);
+    if (
+      before.log !== this.#state.log ||
+      before.left !== this.#state.left ||
+      before.writing !== this.#state.writing
+    ) {
+      this.#host.onProgress();
+    }
+  }
+
+  async #persist(writes: readonly AcceptorWrite[]): Promise<void> {
+    const { store } = this.#host;
+    const positions = writes.findLast((write) => write.type === 'positions');
+    if (positions !== undefined) this.#unsavedPositions = positions;
+    const idle = this.#state.left || this.#state.writing === null;
+    if (needsSync(writes)) {
+      store.apply(this.#unsavedPositions === null ? writes : [...writes, this.#unsavedPositions]);
+      this.#unsavedPositions = null;
+      await store.sync();
+    } else if (idle) {
+      this.savePositions();
+    } else if (this.#unsavedPositions !== null && this.#positionsTimer === undefined) {
+      this.#positionsTimer = setTimeout(() => {
+        this.#positionsTimer = undefined;
+        this.savePositions();
+      }, POSITIONS_DELAY_MS);
+    }
+  }
+
+  /** Writes what is known to be committed, so that it is known after a sleep too. */
+  savePositions(): void {
+    if (this.#unsavedPositions === null) return;
+    this.#host.store.apply([this.#unsavedPositions]);
+    this.#unsavedPositions = null;
+  }
+
+  /** Attachments follow the state, where they differ from what the sockets have. */
+  #rememberConnections(before: AcceptorState): void {
+    const { writing, backupBy, left, connections } = this.#state;
+    const same = before.writing === writing && before.backupBy === backupBy && before.left === left;
+    if (same && before.connections === connections) return;
+    for (const [connection, socket] of this.#sockets) {
+      const attachment: AcceptorAttachment = {
+        kind: 'acceptor',
+        connection,
+        proposerId: connections.get(connection)?.proposerId ?? null,
+        writing: writing === connection,
+        backupBy,
+        left,
+      };
+      this.#attachments.set(socket, attachment);
+      socket.serializeAttachment(attachment);
+    }
+  }
+
+  async #answerRead({ connection, term, beginLsn, endLsn, bytesMax }: AcceptorRead): Promise<void> {
+    const found = await this.#host.source.read({ fromLsn: beginLsn, endLsn, bytesMax });
+    if (found === null) {
+      return this.#refuse(connection, 'outOfRange', `WAL at ${formatLsn(beginLsn)} is not here any more`);
+    }
+    const { wal, recordEndLsn } = found;
+    this.#send(connection, encodeAcceptorMessage({ type: 'wal', term, beginLsn, recordEndLsn, wal }));
+  }
+
+  #send(connection: number, message: Uint8Array): void {
+    const socket = this.#sockets.get(connection);
+    if (socket === undefined || socket.readyState !== WebSocket.OPEN) return; // its end is on its way to us
+    socket.send(message);
+  }
+
+  /** Ends a connection with the documented close code. */
+  async #refuse(connection: number, reason: RefusalReason, detail: string): Promise<void> {
+    const socket = this.#sockets.get(connection);
+    this.#sockets.delete(connection);
+    socket?.close(REFUSALS[reason].code, `${reason}: ${detail}`.slice(0, CLOSE_REASON_LENGTH_MAX));
+    this.#queue.push({ type: 'disconnected', connection });
+    await this.#drain();
+  }
+}

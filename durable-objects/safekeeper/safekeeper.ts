@@ -1,0 +1,240 @@
+/**
+ * Safekeeper: one of the three that hold a timeline's log. A commit is one when two of them have it durably.
+ *
+ *   WebSocket /            a proposer (lib/consensus; X-Ebb-Timeline, X-Ebb-Safekeeper set by the egress handler)
+ *   WebSocket /wal?from=   a reader of committed WAL (lib/protocol/wal-stream.ts)
+ *   GET /inspect/status    GET /inspect/wal?from=&to=[&uncommitted=1]
+ *
+ * The object's name is `${projectId}/${timelineId}/${number}`. It stores nothing until the first proposer
+ * comes; before that, readers are told 404 and come again. Close codes are REFUSALS in lib/consensus/messages.ts.
+ */
+import { DurableObject } from 'cloudflare:workers';
+import { formatLsn, lsn, lsnPlus, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
+import { segmentStart } from '../../lib/postgres/wal/geometry.ts';
+import { SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
+import { AcceptorShell } from './acceptor-shell.ts';
+import { inspectWal, statusOf } from './inspect.ts';
+import { parseTimeline } from './schema.ts';
+import { SafekeeperStore } from './store.ts';
+import { WalBackup } from './wal-backup.ts';
+import { WalReaders } from './wal-readers.ts';
+import { WalSource } from './wal-source.ts';
+
+export interface SafekeeperEnv {
+  SAFEKEEPER: DurableObjectNamespace<Safekeeper>;
+  BUCKET: R2Bucket;
+}
+
+/** What one safekeeper tells its peers, so that they can trim. LSNs as numbers. */
+export interface PeerPositions {
+  backupLsn: number;
+  remoteConsistentLsn: number;
+}
+
+/** The parts of a safekeeper that has a timeline. */
+interface Parts {
+  store: SafekeeperStore;
+  acceptor: AcceptorShell;
+  readers: WalReaders;
+  backup: WalBackup;
+}
+
+const failure = (status: number, code: string, message: string): Response =>
+  Response.json({ code, message }, { status });
+
+export class Safekeeper extends DurableObject<SafekeeperEnv> {
+  #parts: Parts | null = null;
+
+  constructor(ctx: DurableObjectState, env: SafekeeperEnv) {
+    super(ctx, env);
+    const store = SafekeeperStore.open(ctx.storage);
+    if (store !== null) this.#parts = this.#assemble(store);
+  }
+
+  #assemble(store: SafekeeperStore): Parts {
+    const source = new WalSource(store, this.env.BUCKET);
+    const commitLsn = (): Lsn => acceptor.log.commitLsn;
+    const acceptor = new AcceptorShell(
+      {
+        store,
+        source,
+        onProgress: () => this.#progress(),
+        abort: (error) => this.ctx.abort(`storage failed: ${String(error)}`),
+      },
+      this.ctx.getWebSockets('acceptor'),
+    );
+    const readers = new WalReaders(
+      { source, commitLsn, onRemoteConsistent: (position) => this.#learnRemoteConsistent(position) },
+      this.ctx.getWebSockets('wal'),
+    );
+    const backup = new WalBackup({
+      store,
+      source,
+      bucket: this.env.BUCKET,
+      storage: this.ctx.storage,
+      commitLsn,
+      onBackedUp: () => {
+        this.#trim();
+        this.#tellPeers();
+      },
+    });
+    return { store, acceptor, readers, backup };
+  }
+
+  override async fetch(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    if (url.pathname === '/') return this.#connectProposer(request);
+    const parts = this.#parts;
+    if (parts === null) return failure(404, 'unknownTimeline', 'no proposer has ever come here');
+    const { store, acceptor, readers } = parts;
+    switch (url.pathname) {
+      case '/wal':
+        return this.#connectReader(request, url, parts);
+      case '/inspect/status':
+        return Response.json(statusOf(store, acceptor.state, readers));
+      case '/inspect/wal':
+        return inspectWal(url, store, acceptor.state);
+      default:
+        return failure(404, 'notFound', `a safekeeper has no ${url.pathname}`);
+    }
+  }
+
+  #connectProposer(request: Request): Response {
+    if (request.headers.get('Upgrade')?.toLowerCase() !== 'websocket') {
+      return failure(426, 'upgradeRequired', 'a proposer comes by WebSocket');
+    }
+    let timeline: TimelineSpec;
+    try {
+      timeline = parseTimeline(request.headers.get('X-Ebb-Timeline') ?? 'null');
+    } catch (error) {
+      return failure(400, 'badRequest', String(error));
+    }
+    const number = Number(request.headers.get('X-Ebb-Safekeeper'));
+    if (!(Number.isInteger(number) && number >= 1 && number <= SAFEKEEPER_COUNT)) {
+      return failure(400, 'badRequest', `safekeeper ${number}: 1 to ${SAFEKEEPER_COUNT} expected`);
+    }
+    const name = `${timeline.projectId}/${timeline.timelineId}/${number}`;
+    if (this.ctx.id.name !== undefined && this.ctx.id.name !== name) {
+      return failure(400, 'badRequest', `this is safekeeper ${this.ctx.id.name}, not ${name}`);
+    }
+    this.#parts ??= this.#assemble(SafekeeperStore.create(this.ctx.storage, timeline, number));
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, ['acceptor']);
+    server.serializeAttachment(this.#parts.acceptor.register(server));
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  #connectReader(request: Request, url: URL, { store, readers }: Parts): Response {
+    if (request.headers.get('Upgrade')?.toLowerCase() !== 'websocket') {
+      return failure(426, 'upgradeRequired', 'a reader comes by WebSocket');
+    }
+    let from: Lsn;
+    try {
+      from = parseLsn(url.searchParams.get('from') ?? '');
+    } catch (error) {
+      return failure(400, 'badRequest', String(error));
+    }
+    const { startLsn } = store.timeline;
+    if (from < parseLsn(startLsn)) {
+      return failure(416, 'outOfRange', `WAL begins at ${startLsn}: ${formatLsn(from)} is before it`);
+    }
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, ['wal']);
+    server.serializeAttachment(readers.register(server, from));
+    this.ctx.waitUntil(readers.pumpAll());
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: ArrayBuffer | string): Promise<void> {
+    const parts = this.#parts;
+    if (parts === null) return socket.close(1011, 'no timeline');
+    if (this.#isReader(socket)) await parts.readers.receive(socket, message);
+    else await parts.acceptor.receive(socket, message);
+  }
+  override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
+    // 1005 and 1006 stand for a missing code and may not be sent.
+    socket.close(code === 1005 || code === 1006 ? 1000 : code);
+    await this.#socketEnded(socket);
+  }
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    await this.#socketEnded(socket);
+  }
+  async #socketEnded(socket: WebSocket): Promise<void> {
+    if (this.#parts === null) return;
+    if (this.#isReader(socket)) this.#parts.readers.closed(socket);
+    else await this.#parts.acceptor.closed(socket);
+  }
+  #isReader(socket: WebSocket): boolean {
+    return this.ctx.getTags(socket).includes('wal');
+  }
+
+  /** Repeats a backup that did not end (wal-backup.ts). */
+  override async alarm(): Promise<void> {
+    const parts = this.#parts;
+    if (parts !== null) await parts.backup.run(parts.acceptor.state.writing === null);
+  }
+
+  /** RPC from a peer. What it says only ever grows. */
+  learn(positions: PeerPositions): void {
+    if (this.#parts === null) return;
+    this.#parts.store.savePositions({
+      backupLsn: lsn(positions.backupLsn),
+      partialLsn: lsn(positions.backupLsn),
+      remoteConsistentLsn: lsn(positions.remoteConsistentLsn),
+    });
+    this.#trim();
+  }
+
+  /** RPC: forgets everything. */
+  async remove(): Promise<void> {
+    for (const socket of this.ctx.getWebSockets()) socket.close(1001, 'removed');
+    this.#parts = null;
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+  }
+
+  /** The acceptor has moved: push to readers, back up if that is this one's task. */
+  #progress(): void {
+    const parts = this.#parts;
+    if (parts === null) return;
+    const { store, acceptor, readers, backup } = parts;
+    const { writing, left, backupBy } = acceptor.state;
+    this.ctx.waitUntil(readers.pumpAll());
+    if (backupBy === store.number) this.ctx.waitUntil(backup.run(left || writing === null));
+  }
+
+  #learnRemoteConsistent(position: Lsn): void {
+    const store = this.#parts?.store;
+    if (store === undefined) return;
+    // Only whole segments are ever trimmed: nobody needs to know about less.
+    if (segmentStart(position) <= segmentStart(store.positions.remoteConsistentLsn)) return;
+    store.savePositions({ remoteConsistentLsn: position });
+    this.#trim();
+    this.#tellPeers();
+  }
+
+  /** Drops WAL that is in object storage, in the pageserver's keeping, and durable on every peer. */
+  #trim(): void {
+    if (this.#parts === null) return;
+    const { store, acceptor } = this.#parts;
+    const { backupLsn, remoteConsistentLsn } = store.positions;
+    const { truncateLsn, commitLsn } = acceptor.log;
+    const safe = Math.min(backupLsn, remoteConsistentLsn, truncateLsn, commitLsn);
+    const before = segmentStart(lsnPlus(lsn(safe), 0));
+    if (before > store.localBeginLsn()) store.trim(before);
+  }
+
+  #tellPeers(): void {
+    if (this.#parts === null) return;
+    const { store } = this.#parts;
+    const { projectId, timelineId } = store.timeline;
+    const { backupLsn, remoteConsistentLsn } = store.positions;
+    for (let n = 1; n <= SAFEKEEPER_COUNT; n++) {
+      if (n === store.number) continue;
+      const peer = this.env.SAFEKEEPER.getByName(`${projectId}/${timelineId}/${n}`);
+      const told = Promise.resolve(peer.learn({ backupLsn, remoteConsistentLsn }));
+      // A peer that is out of reach keeps its WAL a little longer; the next segment tells it again.
+      this.ctx.waitUntil(told.catch((error: unknown) => console.warn(`peer ${n}: ${String(error)}`)));
+    }
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * Copies committed WAL to object storage: each finished segment, and the unfinished one when its proposer leaves.
+ *
+ *   000000010000000000000003                            16 MiB
+ *   000000010000000000000004.00000000043A1B28.partial   the segment's bytes before that LSN
+ *
+ * Only the safekeeper that the proposer named does so. A segment of committed WAL has one content, so a put may be
+ * repeated, by whomever; one that is there already is left alone. An alarm repeats a run that did not end.
+ */
+import { lsnPlus, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
+import { segmentStart, WAL_SEGMENT_BYTES } from '../../lib/postgres/wal/geometry.ts';
+import type { SafekeeperStore } from './store.ts';
+import { segmentKey, type WalSource } from './wal-source.ts';
+
+/** A run that is not finished after this time is started again. */
+const RETRY_MS = 60_000;
+
+interface Host {
+  store: SafekeeperStore;
+  source: WalSource;
+  bucket: R2Bucket;
+  storage: DurableObjectStorage;
+  commitLsn(): Lsn;
+  /** Finished segments before `backupLsn` are in object storage. */
+  onBackedUp(): void;
+}
+
+export const partialKey = (key: string, endLsn: Lsn): string =>
+  `${key}.${endLsn.toString(16).toUpperCase().padStart(16, '0')}.partial`;
+
+export class WalBackup {
+  readonly #host: Host;
+  #running: Promise<void> | null = null;
+  #again: { tail: boolean } | null = null;
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  /** True when there is something to copy: a finished segment, or with `tail` anything at all. */
+  due(tail: boolean): boolean {
+    const { backupLsn, partialLsn } = this.#host.store.positions;
+    const commitLsn = this.#host.commitLsn();
+    if (commitLsn >= this.#segmentEnd(backupLsn)) return true;
+    return tail && commitLsn > partialLsn && commitLsn > backupLsn;
+  }
+
+  /** Copies what is due. One run at a time; a call during a run makes it look again. */
+  run(tail: boolean): Promise<void> {
+    if (this.#running !== null) {
+      this.#again = { tail: tail || this.#again?.tail === true };
+      return this.#running;
+    }
+    if (!this.due(tail)) return Promise.resolve();
+    this.#running = this.#run(tail).finally(() => {
+      this.#running = null;
+      const again = this.#again;
+      this.#again = null;
+      if (again !== null && this.due(again.tail)) void this.run(again.tail);
+    });
+    return this.#running;
+  }
+
+  async #run(tail: boolean): Promise<void> {
+    const { store, storage } = this.#host;
+    await storage.setAlarm(Date.now() + RETRY_MS);
+    try {
+      while (this.#host.commitLsn() >= this.#segmentEnd(store.positions.backupLsn)) {
+        await this.#copySegment(store.positions.backupLsn);
+        const backupLsn = this.#segmentEnd(store.positions.backupLsn);
+        store.savePositions({ backupLsn, partialLsn: backupLsn });
+        this.#host.onBackedUp();
+      }
+      if (tail && this.due(true)) await this.#copyTail();
+    } catch (error) {
+      // Object storage is out of reach: nothing is lost, and the alarm tries again.
+      console.warn(`WAL backup of ${store.describe()} failed, is repeated: ${String(error)}`);
+      return;
+    }
+    await storage.deleteAlarm();
+  }
+
+  #segmentEnd(position: Lsn): Lsn {
+    return lsnPlus(segmentStart(position), WAL_SEGMENT_BYTES);
+  }
+
+  async #copySegment(position: Lsn): Promise<void> {
+    const { bucket, store } = this.#host;
+    const key = segmentKey(store.timeline, position);
+    const present = await bucket.head(key);
+    if (present?.size !== WAL_SEGMENT_BYTES) {
+      await bucket.put(key, await this.#bytes(this.#segmentEnd(position)));
+    }
+    await this.#deletePartials(key, null);
+  }
+
+  async #copyTail(): Promise<void> {
+    const { bucket, store } = this.#host;
+    const commitLsn = this.#host.commitLsn();
+    const key = segmentKey(store.timeline, store.positions.backupLsn);
+    const name = partialKey(key, commitLsn);
+    await bucket.put(name, await this.#bytes(commitLsn));
+    store.savePositions({ partialLsn: commitLsn });
+    await this.#deletePartials(key, name);
+  }
+
+  /** The bytes of `endLsn`'s segment before it; zeros before the timeline's start. */
+  async #bytes(endLsn: Lsn): Promise<Uint8Array> {
+    const { store, source } = this.#host;
+    const begin = segmentStart(lsnPlus(endLsn, -1));
+    const startLsn = parseLsn(store.timeline.startLsn);
+    const bytes = new Uint8Array(endLsn - begin);
+    for (let at = begin > startLsn ? begin : startLsn; at < endLsn;) {
+      const found = await source.read({ fromLsn: at, endLsn, bytesMax: 1 << 20 });
+      if (found === null) throw new Error(`WAL at ${at} is missing: ${store.describe()}`);
+      bytes.set(found.wal, at - begin);
+      at = lsnPlus(at, found.wal.length);
+    }
+    return bytes;
+  }
+
+  async #deletePartials(key: string, except: string | null): Promise<void> {
+    const { objects } = await this.#host.bucket.list({ prefix: `${key}.` });
+    const stale = objects
+      .map((object) => object.key)
+      .filter((name) => name.endsWith('.partial') && (except === null || name < except));
+    if (stale.length > 0) await this.#host.bucket.delete(stale);
+  }
+}
