@@ -56,7 +56,8 @@ export interface RelationFork extends Relation {
 /** A key taken apart. */
 export type KeyParts =
   | { kind: 'checkpoint' | 'controlFile' }
-  | { kind: 'relationMap' | 'database'; spcOid: number; dbOid: number }
+  | { kind: 'relationMap'; spcOid: number; dbOid: number }
+  | { kind: 'database'; spcOid: number; dbOid: number }
   | { kind: 'twoPhase'; epoch: number; xid: number }
   | { kind: 'slruSegment'; slru: SlruKind; segment: number }
   | ({ kind: 'relationSize' } & RelationFork)
