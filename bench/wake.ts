@@ -43,7 +43,7 @@ try {
         1 + Math.floor(Math.random() * filled * 1000),
       ]);
       totals.push(performance.now() - begin);
-      last = await ebb.computeStatus();
+      last = (await ebb.computeStatus()) as Record<string, unknown>;
       await sleeper.end();
     }
     console.error(JSON.stringify(last));

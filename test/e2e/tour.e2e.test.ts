@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatLsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
+import { postgres18 } from '../../lib/postgres/v18/wal.ts';
 import { newWalRecord } from '../../lib/postgres/wal/record.ts';
 import { WalDecoder } from '../../lib/postgres/wal/decoder.ts';
 import { segmentStart, WAL_SEGMENT_BYTES } from '../../lib/postgres/wal/geometry.ts';
@@ -28,7 +29,7 @@ interface Found {
 
 /** Whole records in `wal`, which begins at the record end `from`; contiguous bytes, headers taken out. */
 function recordsIn(wal: Uint8Array, from: Lsn): (Found & { resourceManager: number; info: number })[] {
-  const decoder = new WalDecoder({ startLsn: from });
+  const decoder = new WalDecoder({ startLsn: from, facts: postgres18 });
   const record = newWalRecord();
   const found: (Found & { resourceManager: number; info: number })[] = [];
   decoder.push(wal);

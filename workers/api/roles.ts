@@ -5,7 +5,7 @@
  */
 import { Hono } from 'hono';
 import { z } from 'zod';
-import { makeSecret } from '../../lib/postgres/scram/index.ts';
+import { makeSecret } from '../../lib/postgres/scram/secret.ts';
 import type { Env } from '../env.ts';
 import { ApiError, body, branchOf, notFound, param, projectStub } from './context.ts';
 import { password } from './names.ts';
@@ -13,7 +13,6 @@ import { roleShape } from './shapes.ts';
 
 export const roles = new Hono<{ Bindings: Env }>();
 
-const SCRAM_ITERATIONS = 4096;
 /** NAMEDATALEN - 1 bytes; no NUL; none of Postgres's or Ebb's own. */
 export const identifier = z
   .string()
@@ -26,7 +25,7 @@ export const roleName = identifier.refine(
 );
 
 export const newSecret = (text: string): Promise<string> =>
-  makeSecret(text, crypto.getRandomValues(new Uint8Array(16)), SCRAM_ITERATIONS);
+  makeSecret(text, { salt: crypto.getRandomValues(new Uint8Array(16)) });
 
 roles.get('/', async (c) => {
   const { overview, branch } = await branchOf(c);
