@@ -14,7 +14,6 @@ import type {
   CommandCompleteMessage,
   DataRowMessage,
   Field,
-  NoticeMessage,
   ReadyForQueryMessage,
   RowDescriptionMessage,
 } from 'pg-protocol/dist/messages.js';
@@ -34,10 +33,9 @@ export interface ConnectionOptions {
   /** Bytes of one answer; a larger one ends the connection with `ConnectionError` `tooLarge`. Default: no limit. */
   answerBytesMax?: number;
   /**
-   * Called when an answer is complete. `notices` are those that came with it. Throws when the answer must not be
-   * believed; that ends the connection.
+   * Called when an answer is complete. Throws when it must not be believed; that ends the connection.
    */
-  settle?: (connection: Connection, notices: readonly NoticeMessage[]) => Promise<void>;
+  settle?: (connection: Connection) => Promise<void>;
 }
 
 /** The answer to one statement; values are Postgres's text form. */
@@ -91,9 +89,10 @@ export const isServerError = (error: unknown): error is ServerError =>
 export type TransactionStatus = 'I' | 'T' | 'E';
 
 interface Operation {
+  /** By the extended protocol, which ends in a Sync. */
+  extended: boolean;
   results: Result[];
   current: Result;
-  notices: NoticeMessage[];
   bytes: number;
   failure: Error | null;
   resolve: (results: Result[]) => void;
@@ -160,7 +159,7 @@ export class Connection {
 
   /** Runs `sql` (one or more statements, no parameters) by the simple protocol. Throws ServerError, ConnectionError. */
   query(sql: string): Promise<Result[]> {
-    return this.#run(serialize.query(sql));
+    return this.#run(serialize.query(sql), false);
   }
 
   /** Runs one statement with parameters in text form by the extended protocol. Throws as `query`. */
@@ -173,6 +172,7 @@ export class Connection {
         serialize.execute(),
         serialize.sync(),
       ]),
+      true,
     );
     return results[0] ?? emptyResult();
   }
@@ -193,14 +193,14 @@ export class Connection {
     this.#end(new ConnectionError('lost', 'the connection was given up'));
   }
 
-  #run(message: Buffer): Promise<Result[]> {
+  #run(message: Buffer, extended: boolean): Promise<Result[]> {
     const start = (): Promise<Result[]> =>
       new Promise((resolve, reject) => {
         if (this.#ended !== null) return reject(this.#ended);
         this.#operation = {
+          extended,
           results: [],
           current: emptyResult(),
-          notices: [],
           bytes: 0,
           failure: null,
           resolve,
@@ -303,12 +303,10 @@ export class Connection {
       case 'error':
         operation.failure ??= message as unknown as ServerError;
         return;
-      case 'notice':
-        operation.notices.push(message as unknown as NoticeMessage);
-        return;
-      case 'copyInResponse': // in copy mode the server drops the Sync that was sent; it needs one after
+      case 'copyInResponse': // in copy mode the server drops the Sync that was sent already
         operation.failure = new ConnectionError('unsupported', 'COPY FROM STDIN is not possible here');
-        this.#socket.write(Buffer.concat([serialize.copyFail('not possible here'), serialize.sync()]));
+        this.#socket.write(serialize.copyFail('not possible here'));
+        if (operation.extended) this.#socket.write(serialize.sync());
         return;
       case 'copyOutResponse':
         operation.failure = new ConnectionError('unsupported', 'COPY TO STDOUT is not possible here');
@@ -318,13 +316,13 @@ export class Connection {
         this.#operation = null;
         void this.#complete(operation);
         return;
-      default: // ParseComplete, BindComplete, NoData, CopyData, ParameterStatus, NotificationResponse
+      default: // ParseComplete, BindComplete, NoData, CopyData, ParameterStatus, NoticeResponse …
     }
   }
 
   async #complete(operation: Operation): Promise<void> {
     try {
-      await this.#options.settle?.(this, operation.notices);
+      await this.#options.settle?.(this);
     } catch (error) {
       this.destroy();
       operation.reject(error as Error);

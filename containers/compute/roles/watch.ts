@@ -48,7 +48,9 @@ export class RoleWatch {
     }
   }
 
+  /** Records without a transaction (pruning, freezing) change no role. */
   #touches(record: WalRecord): boolean {
+    if (record.xid === 0) return false;
     for (let i = 0; i < record.blockCount; i++) {
       const { spcOid, relNumber } = record.blocks[i];
       if (spcOid === GLOBAL_TABLESPACE && relNumber === this.#relNumber) return true;

@@ -1,0 +1,67 @@
+/** `POST /sql` on the compute: the Worker has authenticated the caller; here the statements run. */
+import type { CommitGuard } from '../gateway/commit-guard.ts';
+import { Connection } from '../postgres/connection.ts';
+import { ADMIN_ROLE } from '../postgres/settings.ts';
+import { errorAnswer, resultsBody, SQL_ANSWER_BYTES_MAX } from './answer.ts';
+import { ConnectionPool } from './pool.ts';
+import { parseSqlRequest, SqlRequestError } from './request.ts';
+import { runStatements } from './run.ts';
+
+export interface SqlHandlerOptions {
+  socketPath: string;
+  guard: CommitGuard;
+  /** Connections of Postgres that this handler may hold. */
+  connectionsMax?: number;
+  idleMs?: number;
+  waitMs?: number;
+}
+
+const CONNECTIONS_MAX = 40;
+const IDLE_MS = 20_000;
+const WAIT_MS = 15_000;
+
+export class SqlHandler {
+  readonly #pool: ConnectionPool;
+
+  constructor(options: SqlHandlerOptions) {
+    const { socketPath, guard } = options;
+    this.#pool = new ConnectionPool({
+      connectionsMax: options.connectionsMax ?? CONNECTIONS_MAX,
+      idleMs: options.idleMs ?? IDLE_MS,
+      waitMs: options.waitMs ?? WAIT_MS,
+      connect: (login) =>
+        Connection.connect({
+          socketPath,
+          user: login.role,
+          database: login.database,
+          clientKey: login.clientKey,
+          answerBytesMax: SQL_ANSWER_BYTES_MAX,
+          settle: (connection) => guard.clear(connection.pid),
+        }),
+    });
+  }
+
+  get poolSize(): number {
+    return this.#pool.size;
+  }
+
+  /** The answer; aborting `request.signal` cancels what runs. */
+  async handle(request: Request): Promise<Response> {
+    try {
+      const parsed = parseSqlRequest(request.headers, await request.text());
+      if (parsed.role === ADMIN_ROLE) throw new SqlRequestError(`role "${ADMIN_ROLE}" is reserved`);
+      const results = await this.#pool.with(parsed, (connection) =>
+        runStatements(connection, parsed, request.signal),
+      );
+      const body = request.signal.aborted ? '' : resultsBody(parsed, results);
+      return new Response(body, { headers: { 'content-type': 'application/json' } });
+    } catch (error) {
+      const { status, body } = errorAnswer(error);
+      return Response.json(body, { status });
+    }
+  }
+
+  close(): void {
+    this.#pool.close();
+  }
+}
