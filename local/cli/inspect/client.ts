@@ -1,0 +1,122 @@
+/**
+ * The running Ebb of a folder, for `ebb inspect`: its port from the lock, its key from config.json.
+ */
+import { readConfig, postgresUrl, type InstanceConfig } from '../../instance/config.ts';
+import { ControlPlane } from '../../instance/control-plane.ts';
+import { instanceFolder } from '../../instance/folder.ts';
+import { readHolder, type Holder } from '../../instance/lock.ts';
+
+/** Something that whoever asked can mend: the message says what. */
+export class InspectError extends Error {
+  override readonly name = 'InspectError';
+}
+
+export interface Target {
+  dir: string;
+  /** Default: the first project, and its first branch. */
+  project?: string;
+  branch?: string;
+}
+
+interface Overview {
+  project: { id: string };
+  branches: { id: string; name: string; timeline_id: string }[];
+}
+
+export class InspectClient {
+  readonly #config: InstanceConfig;
+  readonly #holder: Holder;
+  readonly #http: string;
+  readonly projectId: string;
+  readonly timelineId: string;
+
+  private constructor(config: InstanceConfig, holder: Holder, projectId: string, timelineId: string) {
+    this.#config = config;
+    this.#holder = holder;
+    this.#http = httpUrl(holder);
+    this.projectId = projectId;
+    this.timelineId = timelineId;
+  }
+
+  /** Throws InspectError when no Ebb runs in the folder, or it has no such project or branch. */
+  static async open(target: Target): Promise<InspectClient> {
+    const folder = instanceFolder(target.dir);
+    const holder = readHolder(folder.lock);
+    if (!holder)
+      throw new InspectError(`no Ebb runs in ${folder.root}: start it with ebb start, or give --dir`);
+    const config = readConfig(folder.config);
+    const projectId = target.project ?? config.connection?.projectId ?? (await firstProject(holder, config));
+    const overview = (await getJson(holder, config, `/projects/${projectId}`)) as Overview;
+    const branch = overview.branches.find(
+      ({ id, name }) => target.branch === undefined || target.branch === id || target.branch === name,
+    );
+    if (!branch) throw new InspectError(`project ${projectId} has no branch ${target.branch ?? ''}`);
+    return new InspectClient(config, holder, projectId, branch.timeline_id);
+  }
+
+  /** JSON from the pageserver's /inspect of this timeline. */
+  pageserverJson(path: string): Promise<unknown> {
+    return getJson(this.#holder, this.#config, this.#pageserverPath(path));
+  }
+  pageserverBytes(path: string): Promise<Uint8Array> {
+    return this.#bytes(this.#pageserverPath(path));
+  }
+  /** From safekeeper 1, 2 or 3 of this timeline. */
+  safekeeperJson(number: number, path: string): Promise<unknown> {
+    return getJson(this.#holder, this.#config, this.#safekeeperPath(number, path));
+  }
+  safekeeperBytes(number: number, path: string): Promise<Uint8Array> {
+    return this.#bytes(this.#safekeeperPath(number, path));
+  }
+
+  /** One query as the owner of the first project; wakes its compute. Throws InspectError with Postgres's message. */
+  async sql<Row>(query: string, params: readonly unknown[], database?: string): Promise<Row[]> {
+    const { connection } = this.#config;
+    if (connection?.projectId !== this.projectId) {
+      throw new InspectError(`no connection to project ${this.projectId} is known: give numbers, not names`);
+    }
+    const url = postgresUrl(
+      { ...connection, database: database ?? connection.database },
+      this.#holder.postgresPort,
+    );
+    const response = await fetch(`${this.#http}/sql`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', 'Neon-Connection-String': url },
+      body: JSON.stringify({ query, params }),
+    });
+    const answer = (await response.json()) as { rows?: Row[]; message?: string };
+    if (!response.ok || !answer.rows)
+      throw new InspectError(answer.message ?? `POST /sql: ${response.status}`);
+    return answer.rows;
+  }
+
+  #pageserverPath(path: string): string {
+    return `/projects/${this.projectId}/pageserver/${this.timelineId}${path}`;
+  }
+  #safekeeperPath(number: number, path: string): string {
+    return `/projects/${this.projectId}/safekeepers/${this.timelineId}/${number}${path}`;
+  }
+  async #bytes(path: string): Promise<Uint8Array> {
+    return new Uint8Array(await (await get(this.#holder, this.#config, path)).arrayBuffer());
+  }
+}
+
+const httpUrl = (holder: Holder): string => `http://127.0.0.1:${holder.httpPort}`;
+
+async function firstProject(holder: Holder, config: InstanceConfig): Promise<string> {
+  const [project] = await new ControlPlane(httpUrl(holder), config.apiKey).projects();
+  if (!project) throw new InspectError('there is no project');
+  return project;
+}
+
+async function getJson(holder: Holder, config: InstanceConfig, path: string): Promise<unknown> {
+  return (await get(holder, config, path)).json();
+}
+
+async function get(holder: Holder, config: InstanceConfig, path: string): Promise<Response> {
+  const response = await fetch(`${httpUrl(holder)}/inspect${path}`, {
+    headers: { Authorization: `Bearer ${config.apiKey}` },
+  });
+  if (response.ok) return response;
+  throw new InspectError(`GET /inspect${path}: ${response.status} ${(await response.text()).slice(0, 500)}`);
+}

@@ -1,0 +1,72 @@
+/**
+ * The `ebb` command.
+ *
+ *   ebb start     one whole Ebb on this machine
+ *   ebb dev       the same Worker under `wrangler dev`
+ *   ebb inspect   where a row went, in a running Ebb
+ *
+ * An error that a person can do something about is one line on stderr and exit code 1; a stack says that
+ * the fault is ours.
+ */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { ControlPlaneError } from '../instance/control-plane.ts';
+import { PortError } from '../instance/instance.ts';
+import { LockedError } from '../instance/lock.ts';
+import { addInspectCommands } from './inspect/commands.ts';
+import { InspectError } from './inspect/client.ts';
+import { dev } from './dev.ts';
+import { start } from './start.ts';
+
+const port = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 65_535) throw new InvalidArgumentError('not a port');
+  return value;
+};
+const seconds = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('not a number of seconds');
+  return value;
+};
+
+const dirOption = () => new Option('--dir <folder>', 'where everything is kept').default('.ebb');
+const portOption = () => new Option('--port <n>', 'HTTP and WebSocket').argParser(port).default(8787);
+const postgresPortOption = () =>
+  new Option('--pg-port <n>', "Postgres's own protocol").argParser(port).default(5432);
+const suspendOption = () =>
+  new Option(
+    '--suspend-after <seconds>',
+    'stop a compute that is idle for so long; 0 never (default: 300)',
+  ).argParser(seconds);
+
+const program = new Command('ebb').description('Serverless Postgres on your own Cloudflare account');
+program
+  .command('start')
+  .description('run Ebb on this machine: the Worker, its Durable Objects and containers')
+  .addOption(dirOption())
+  .addOption(portOption())
+  .addOption(postgresPortOption())
+  .addOption(suspendOption())
+  .option('--json', 'when ready, print one line of JSON on stdout and nothing else there')
+  .action(start);
+program
+  .command('dev')
+  .description('run `wrangler dev` with containers as processes instead of Docker')
+  .addOption(dirOption())
+  .addOption(portOption())
+  .argument('[wrangler...]', 'further arguments for wrangler dev, after --')
+  .action(dev);
+addInspectCommands(program.command('inspect').description('where a row went, in a running Ebb'), dirOption);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`ebb: ${describe(error)}\n`);
+  process.exitCode = 1;
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const expected = [PortError, LockedError, InspectError, ControlPlaneError];
+  if (expected.some((type) => error instanceof type)) return error.message;
+  return error.stack ?? error.message;
+}
