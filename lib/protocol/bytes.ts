@@ -94,19 +94,23 @@ export class ByteWriter {
     return at;
   }
   u8(value: number): this {
-    this.#data.setUint8(this.#grow(1), value);
+    const at = this.#grow(1); // first: it may replace the view
+    this.#data.setUint8(at, value);
     return this;
   }
   u16(value: number): this {
-    this.#data.setUint16(this.#grow(2), value, true);
+    const at = this.#grow(2);
+    this.#data.setUint16(at, value, true);
     return this;
   }
   u32(value: number): this {
-    this.#data.setUint32(this.#grow(4), value, true);
+    const at = this.#grow(4);
+    this.#data.setUint32(at, value, true);
     return this;
   }
   u53(value: number): this {
-    this.#data.setBigUint64(this.#grow(8), BigInt(value), true);
+    const at = this.#grow(8);
+    this.#data.setBigUint64(at, BigInt(value), true);
     return this;
   }
   bytes(value: Uint8Array): this {

@@ -81,8 +81,8 @@ async function refuse(client: ClientConnection, error: unknown): Promise<void> {
   if (told.code === 'internal') console.error('proxy session failed', error);
   try {
     await client.write(buildErrorResponse(errorToSend(told)));
-  } catch {
-    // The client left before it could be told; the connection is finished all the same.
+  } catch (broken) {
+    if (!(broken instanceof PeerGone)) console.error('proxy could not tell its client', broken);
   }
   await client.finish(told);
 }

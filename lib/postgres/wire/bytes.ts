@@ -128,15 +128,18 @@ export class WireWriter {
     return at;
   }
   u8(value: number): this {
-    this.#data.setUint8(this.#grow(1), value);
+    const at = this.#grow(1); // first: it may replace the view
+    this.#data.setUint8(at, value);
     return this;
   }
   u32(value: number): this {
-    this.#data.setUint32(this.#grow(4), value);
+    const at = this.#grow(4);
+    this.#data.setUint32(at, value);
     return this;
   }
   bytes(value: Uint8Array): this {
-    this.#bytes.set(value, this.#grow(value.length));
+    const at = this.#grow(value.length);
+    this.#bytes.set(value, at);
     return this;
   }
   cstringBytes(value: Uint8Array): this {
