@@ -34,7 +34,7 @@ export interface ImageDescriptor {
 export type LayerDescriptor = DeltaDescriptor | ImageDescriptor;
 
 /** A level-0 delta: it may hold any key. */
-export const isLevel0 = (layer: LayerDescriptor): layer is DeltaDescriptor =>
+export const isLevel0 = (layer: LayerDescriptor): boolean =>
   layer.kind === 'delta' && layer.keys.first === ALL_KEYS.first && layer.keys.last === ALL_KEYS.last;
 
 /** The newest LSN that the layer speaks of. */

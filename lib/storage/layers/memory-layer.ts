@@ -18,12 +18,14 @@ export class MemoryLayer {
   readonly #pages = new Map<Key, Version[]>();
   readonly #others = new Map<Key, Version[]>();
   #endLsn: Lsn;
+  #lastPutLsn: Lsn;
   #bytes = 0;
   #frozen = false;
 
   constructor(startLsn: Lsn) {
     this.startLsn = startLsn;
     this.#endLsn = startLsn;
+    this.#lastPutLsn = startLsn;
   }
   /** Inclusive: everything up to here is in, or in older layers. */
   get endLsn(): Lsn {
@@ -32,6 +34,10 @@ export class MemoryLayer {
   /** Memory taken, about. */
   get bytes(): number {
     return this.#bytes;
+  }
+  /** No record is half in: what was filed last is at or below `endLsn`. */
+  get isBetweenRecords(): boolean {
+    return this.#lastPutLsn <= this.#endLsn;
   }
   get isEmpty(): boolean {
     return this.#pages.size === 0 && this.#others.size === 0;
@@ -43,6 +49,7 @@ export class MemoryLayer {
       !this.#frozen && lsn > this.startLsn && lsn >= this.#endLsn,
       'a layer takes versions in LSN order',
     );
+    this.#lastPutLsn = lsn;
     const map = isPageKey(key) ? this.#pages : this.#others;
     const versions = map.get(key);
     this.#bytes += value.length + ENTRY_OVERHEAD_BYTES;
@@ -57,6 +64,7 @@ export class MemoryLayer {
   }
   /** Takes nothing any more. */
   freeze(): void {
+    assert(this.isBetweenRecords, 'a layer is frozen between two records');
     this.#frozen = true;
   }
 

@@ -7,7 +7,7 @@
  */
 import { formatLsn, type Lsn } from '../../postgres/lsn.ts';
 import type { Key, KeyRange } from '../key.ts';
-import { startsChain, type Value, type Version } from '../value.ts';
+import { startsChain, type Version } from '../value.ts';
 import { Block } from './block.ts';
 import { formatLayer, type LayerDescriptor } from './descriptor.ts';
 import {
@@ -21,6 +21,7 @@ import {
   RAW_BYTES_MAX,
   type LayerCodec,
 } from './format.ts';
+import type { LayerEntry } from './merge.ts';
 
 /** Where the bytes of a layer file come from. */
 export interface LayerSource {
@@ -122,11 +123,11 @@ export class LayerReader {
     return false;
   }
 
-  /** Every entry of the range, ascending. Holds one block at a time. */
-  async *scan(range: KeyRange): AsyncGenerator<{ key: Key; lsn: Lsn; value: Value }> {
+  /** Every entry of the range, ascending. Holds one block at a time, and leaves none in the cache. */
+  async *scan(range: KeyRange): AsyncGenerator<LayerEntry> {
     const first = Math.max(0, this.#blockAtOrBefore(range.first, 0 as Lsn));
     for (let at = first; at < this.blockCount && this.#index.firstKeys[at] <= range.last; at++) {
-      const block = await this.block(at);
+      const block = await (this.#cache.get(this.#blockId(at)) ?? this.#readBlock(at));
       const from = block.lastAtOrBefore(range.first, -1 as Lsn) + 1;
       for (let entry = from; entry < block.count; entry++) {
         const key = block.key(entry);
@@ -138,13 +139,17 @@ export class LayerReader {
 
   /** Block number `at`, by the cache. Throws LayerError `corrupt`, or what the source throws. */
   block(at: number): Promise<Block> {
-    const id = `${this.#cacheId}/${at}`;
+    const id = this.#blockId(at);
     const cached = this.#cache.get(id);
     if (cached !== undefined) return cached;
     const block = this.#readBlock(at);
     this.#cache.set(id, block, this.#index.rawLengths[at]);
     block.catch(() => this.#cache.delete(id));
     return block;
+  }
+
+  #blockId(at: number): string {
+    return `${this.#cacheId}/${at}`;
   }
 
   async #readBlock(at: number): Promise<Block> {

@@ -1,0 +1,74 @@
+/**
+ * The layers of one timeline on disk and in object storage: makes new ones, uploads them, opens those an index names.
+ *
+ * A layer being written is a `.partial` file until it is whole. Files that no index names are leftovers of an
+ * earlier process and are removed when the timeline is attached.
+ */
+import { open, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import type { LayerDescriptor } from '../../../lib/storage/layers/descriptor.ts';
+import { layerName } from '../../../lib/storage/layers/descriptor.ts';
+import type { IndexedLayer } from '../../../lib/storage/layers/timeline-index.ts';
+import { LayerWriter } from '../../../lib/storage/layers/writer.ts';
+import { StoredLayer, type LayerContext } from './stored-layer.ts';
+
+let partialNumber = 0;
+
+export class LayerStore {
+  readonly context: LayerContext;
+
+  private constructor(context: LayerContext) {
+    this.context = context;
+  }
+  static async open(context: LayerContext): Promise<LayerStore> {
+    await mkdir(context.folder, { recursive: true });
+    return new LayerStore(context);
+  }
+
+  /** Writes a layer: `fill` adds the entries and says what the layer is; null when it turned out to be nothing. */
+  async create(fill: (writer: LayerWriter) => Promise<LayerDescriptor | null>): Promise<StoredLayer | null> {
+    const { folder, timelineId, codec } = this.context;
+    const partial = `${folder}/new-${partialNumber++}.partial`;
+    const file = await open(partial, 'w');
+    try {
+      const sink = async (bytes: Uint8Array) => void (await file.write(bytes));
+      const writer = new LayerWriter({ timelineId, codec, sink });
+      const descriptor = await fill(writer);
+      if (descriptor === null) {
+        await rm(partial);
+        return null;
+      }
+      const size = await writer.finish(descriptor);
+      const layer = new StoredLayer(this.context, { descriptor, size, isLocal: true, isUploaded: false });
+      await rename(partial, layer.path);
+      return layer;
+    } catch (error) {
+      await rm(partial, { force: true });
+      throw error;
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Puts the layer's file into object storage. Throws StorageError. */
+  async upload(layer: StoredLayer): Promise<void> {
+    if (layer.isUploaded) return;
+    await this.context.storage.put(layer.objectKey, await readFile(layer.path));
+    layer.uploaded();
+  }
+
+  /** Layers as an index names them; removes local files that it does not name. */
+  async load(layers: readonly IndexedLayer[]): Promise<StoredLayer[]> {
+    const { folder } = this.context;
+    const named = new Map(layers.map(({ descriptor, size }) => [layerName(descriptor), size]));
+    const local = new Set<string>();
+    for (const name of await readdir(folder)) {
+      const size = (await stat(`${folder}/${name}`)).size;
+      if (named.get(name) === size) local.add(name);
+      else await rm(`${folder}/${name}`, { recursive: true });
+    }
+    return layers.map(({ descriptor, size }) => {
+      const isLocal = local.has(layerName(descriptor));
+      return new StoredLayer(this.context, { descriptor, size, isLocal, isUploaded: true });
+    });
+  }
+}

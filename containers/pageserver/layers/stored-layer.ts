@@ -1,0 +1,184 @@
+/**
+ * One layer of a timeline, wherever its bytes are: a file of the local disk, or an object that is read in ranges
+ * while the whole of it is being downloaded.
+ *
+ * The local file is a cache. One whose checksums do not hold is thrown away, and the read goes to the object.
+ * A retired layer (replaced by compaction) stays readable for the reads that found it before; its file is closed
+ * and its object may be deleted when the last of them is done.
+ */
+import { closeSync, openSync, readSync } from 'node:fs';
+import { rename, rm, writeFile } from 'node:fs/promises';
+import { assert } from '../../../lib/assert.ts';
+import type { Lsn } from '../../../lib/postgres/lsn.ts';
+import type { Key, KeyRange } from '../../../lib/storage/key.ts';
+import { layerName, type LayerDescriptor } from '../../../lib/storage/layers/descriptor.ts';
+import { LayerError, type LayerCodec } from '../../../lib/storage/layers/format.ts';
+import { LayerReader, type BlockCache, type LayerSource } from '../../../lib/storage/layers/reader.ts';
+import type { Version } from '../../../lib/storage/value.ts';
+import type { ObjectStorage } from '../remote/storage.ts';
+
+/** What all layers of a timeline share. */
+export interface LayerContext {
+  timelineId: string;
+  /** Folder of the local files. */
+  folder: string;
+  /** Prefix of the objects, with its final slash. */
+  prefix: string;
+  storage: ObjectStorage;
+  codec: LayerCodec;
+  blockCache: BlockCache;
+  /** Runs a download when there is room for one. */
+  download: <T>(task: () => Promise<T>) => Promise<T>;
+  onError: (error: unknown, what: string) => void;
+}
+
+let layerNumber = 0;
+
+export class StoredLayer implements LayerSource {
+  readonly descriptor: LayerDescriptor;
+  /** Bytes of the file. */
+  readonly size: number;
+  readonly name: string;
+  readonly #context: LayerContext;
+  readonly #cacheId = `${layerNumber++}`;
+  #file: number | null = null;
+  #isLocal: boolean;
+  #isUploaded: boolean;
+  #reader: Promise<LayerReader> | null = null;
+  #downloading = false;
+  #users = 0;
+  #isRetired = false;
+  #onUnused: (() => void) | null = null;
+
+  constructor(
+    context: LayerContext,
+    layer: { descriptor: LayerDescriptor; size: number; isLocal: boolean; isUploaded: boolean },
+  ) {
+    assert(layer.isLocal || layer.isUploaded, 'a layer is somewhere');
+    this.#context = context;
+    this.descriptor = layer.descriptor;
+    this.size = layer.size;
+    this.name = layerName(layer.descriptor);
+    this.#isLocal = layer.isLocal;
+    this.#isUploaded = layer.isUploaded;
+  }
+  get path(): string {
+    return `${this.#context.folder}/${this.name}`;
+  }
+  get objectKey(): string {
+    return this.#context.prefix + this.name;
+  }
+  get isLocal(): boolean {
+    return this.#isLocal;
+  }
+  get isUploaded(): boolean {
+    return this.#isUploaded;
+  }
+  uploaded(): void {
+    this.#isUploaded = true;
+  }
+
+  /** Between these two the layer can be read, whatever becomes of it. */
+  acquire(): void {
+    this.#users++;
+  }
+  release(): void {
+    if (--this.#users === 0) this.#onUnused?.();
+  }
+  /** The layer is in no map any more: forgets its file, and resolves when nobody reads it. */
+  async retire(): Promise<void> {
+    this.#isRetired = true;
+    if (this.#users > 0) await new Promise<void>((resolve) => (this.#onUnused = resolve));
+    await rm(this.path, { force: true });
+    this.#isLocal = false;
+    this.close();
+  }
+  close(): void {
+    if (this.#file !== null) closeSync(this.#file);
+    this.#file = null;
+    this.#reader = null;
+  }
+
+  /** As LayerReader.collect. */
+  async collect(key: Key, after: Lsn, upTo: Lsn, into: Version[]): Promise<boolean> {
+    const length = into.length;
+    try {
+      return await (await this.reader()).collect(key, after, upTo, into);
+    } catch (error) {
+      if (!(await this.#forgetBadFile(error))) throw error;
+      into.length = length;
+      return (await this.reader()).collect(key, after, upTo, into);
+    }
+  }
+  /** As LayerReader.scan. */
+  async *scan(range: KeyRange): ReturnType<LayerReader['scan']> {
+    try {
+      yield* (await this.reader()).scan(range);
+    } catch (error) {
+      await this.#forgetBadFile(error);
+      throw error;
+    }
+  }
+
+  reader(): Promise<LayerReader> {
+    if (this.#reader === null) {
+      const { codec, blockCache, timelineId } = this.#context;
+      const identity = { descriptor: this.descriptor, timelineId, size: this.size };
+      const opened = LayerReader.open(identity, this, codec, blockCache, this.#cacheId);
+      this.#reader = opened;
+      opened.catch(() => {
+        if (this.#reader === opened) this.#reader = null;
+      });
+    }
+    return this.#reader;
+  }
+
+  /** LayerSource: from the file, or a range of the object. */
+  read(offset: number, length: number): Uint8Array | Promise<Uint8Array> {
+    if (!this.#isLocal) {
+      this.#startDownload();
+      return this.#readRemote(offset, length);
+    }
+    this.#file ??= openSync(this.path, 'r');
+    const bytes = new Uint8Array(length);
+    const count = readSync(this.#file, bytes, 0, length, offset);
+    return count === length ? bytes : bytes.subarray(0, count);
+  }
+  async #readRemote(offset: number, length: number): Promise<Uint8Array> {
+    const bytes = await this.#context.storage.get(this.objectKey, { offset, length });
+    if (bytes === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);
+    return bytes;
+  }
+
+  #startDownload(): void {
+    if (this.#downloading || this.#isRetired) return;
+    this.#downloading = true;
+    this.#context
+      .download(() => this.#download())
+      .catch((error: unknown) => this.#context.onError(error, `download of ${this.name}`))
+      .finally(() => (this.#downloading = false));
+  }
+  async #download(): Promise<void> {
+    const bytes = await this.#context.storage.get(this.objectKey);
+    if (bytes === null || bytes.length !== this.size)
+      throw new LayerError('corrupt', `layer object ${this.objectKey} has not ${this.size} bytes`);
+    const partial = `${this.path}.partial`;
+    await writeFile(partial, bytes);
+    if (this.#isRetired) await rm(partial);
+    else {
+      await rename(partial, this.path);
+      this.#isLocal = true;
+    }
+  }
+
+  /** True when a damaged local file was dropped and the object can be read in its place. */
+  async #forgetBadFile(error: unknown): Promise<boolean> {
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    if (!(error instanceof LayerError || isMissing) || !this.#isLocal || !this.#isUploaded) return false;
+    this.#context.onError(error, `local file of ${this.name}, dropped`);
+    this.#isLocal = false;
+    this.close();
+    await rm(this.path, { force: true });
+    return true;
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Reads of one timeline as of an LSN: a content, or the contents of a range of keys.
+ *
+ * A read of a key walks from the newest version down and stops at one that starts a chain, at an image layer, or at
+ * what the page cache holds; then the records are replayed (reconstruct). Which layers there are is decided in one
+ * synchronous step; they are held until the read is done, so that compaction may take them away meanwhile.
+ */
+import type { Lsn } from '../../../lib/postgres/lsn.ts';
+import type { Key, KeyRange } from '../../../lib/storage/key.ts';
+import type { LayerSearch } from '../../../lib/storage/layers/layer-map.ts';
+import type { reconstruct } from '../../../lib/storage/reconstruct.ts';
+import { plainContent, type Value, type Version } from '../../../lib/storage/value.ts';
+import type { StoredLayer } from '../layers/stored-layer.ts';
+import type { LayerStack } from '../timeline/layer-stack.ts';
+import type { PageCache } from './page-cache.ts';
+
+export interface TimelineReaderOptions {
+  stack: LayerStack;
+  pageCache: PageCache;
+  reconstruct: typeof reconstruct;
+}
+
+/** A view of a buffer that is larger by no more than this is kept as it is. */
+const VIEW_SLACK_BYTES = 64;
+
+let timelineNumber = 0;
+
+export class TimelineReader {
+  readonly #stack: LayerStack;
+  readonly #cache: PageCache;
+  readonly #reconstruct: typeof reconstruct;
+  readonly #number = timelineNumber++;
+  /** Layers that reads looked into, and reads: how deep a read goes. */
+  layersVisited = 0;
+  reads = 0;
+
+  constructor(options: TimelineReaderOptions) {
+    this.#stack = options.stack;
+    this.#cache = options.pageCache;
+    this.#reconstruct = options.reconstruct;
+  }
+
+  /**
+   * The content of `key` as of `lsn`, which has been ingested; null when it is absent. Not to be changed.
+   * `remember: false` leaves the page cache as it is (compaction). Throws LayerError, StorageError, ReconstructError.
+   */
+  async get(key: Key, lsn: Lsn, remember = true): Promise<Uint8Array | null> {
+    const cached = this.#cache.get(this.#number, key, lsn);
+    if (cached?.lsn === lsn) return cached.content;
+    const versions: Version[] = [];
+    await this.#collect(key, lsn, cached?.lsn ?? (-1 as Lsn), versions);
+    versions.reverse();
+    const base = cached?.content ?? null;
+    const content = versions.length === 0 ? base : ownBytes(this.#reconstruct(key, base, versions));
+    if (remember) this.#cache.set(this.#number, key, { lsn, content });
+    return content;
+  }
+
+  /** Versions in (`after`, `lsn`], newest first, down to one that starts a chain. */
+  async #collect(key: Key, lsn: Lsn, after: Lsn, into: Version[]): Promise<void> {
+    this.reads++;
+    for (const layer of this.#stack.memory(lsn)) if (layer.collect(key, after, lsn, into)) return;
+    const layers = this.#stack.search(key, lsn);
+    await holding([layers], async () => {
+      const floor = Math.max(after, layers.image?.descriptor.lsn ?? -1) as Lsn;
+      for (const layer of layers.deltas) {
+        if (layer.descriptor.endLsn <= floor) break;
+        this.layersVisited++;
+        if (await layer.collect(key, floor, lsn, into)) return;
+      }
+      if (layers.image === null || layers.image.descriptor.lsn <= after) return;
+      this.layersVisited++;
+      await layers.image.collect(key, -1 as Lsn, layers.image.descriptor.lsn, into);
+    });
+  }
+
+  /**
+   * The keys of `range` that are there as of `lsn`, in key order: of kinds whose values are all images or absent, so that
+   * the newest version of a key is all of it. Pages are not scanned.
+   */
+  async *scan(range: KeyRange, lsn: Lsn): AsyncGenerator<{ key: Key; content: Uint8Array }> {
+    const memory = this.#stack.memory(lsn).map((layer) => layer.scanOthers(range));
+    const parts = this.#stack.searchRange(range, lsn);
+    const newest = await holding(
+      parts.map(({ layers }) => layers),
+      async () => {
+        const found = new Map<Key, { lsn: Lsn; value: Value }>();
+        for (const { keys, layers } of parts) await this.#scanPart(keys, layers, lsn, found);
+        return found;
+      },
+    );
+    for (const layer of memory)
+      for (const { key, versions } of layer)
+        for (const version of versions) if (version.lsn <= lsn) keepNewest(newest, key, version);
+    for (const key of [...newest.keys()].sort()) {
+      const content = plainContent(newest.get(key)!.value);
+      if (content === undefined) throw new Error(`scan met a value that is no image at key ${key}`);
+      if (content !== null) yield { key, content };
+    }
+  }
+
+  async #scanPart(
+    keys: KeyRange,
+    layers: LayerSearch<StoredLayer>,
+    lsn: Lsn,
+    into: Map<Key, { lsn: Lsn; value: Value }>,
+  ): Promise<void> {
+    const floor = layers.image?.descriptor.lsn ?? -1;
+    if (layers.image !== null)
+      for await (const { key, lsn: at, value } of layers.image.scan(keys))
+        keepNewest(into, key, { lsn: at, value });
+    for (const layer of layers.deltas)
+      for await (const { key, lsn: at, value } of layer.scan(keys))
+        if (at > floor && at <= lsn) keepNewest(into, key, { lsn: at, value });
+  }
+}
+
+function keepNewest(into: Map<Key, { lsn: Lsn; value: Value }>, key: Key, version: Version): void {
+  const known = into.get(key);
+  if (known === undefined || known.lsn < version.lsn) into.set(key, version);
+}
+
+/** The content, copied when it would keep a whole block in memory. */
+const ownBytes = (content: Uint8Array | null): Uint8Array | null =>
+  content !== null && content.buffer.byteLength > content.byteLength + VIEW_SLACK_BYTES
+    ? content.slice()
+    : content;
+
+async function holding<T>(searches: readonly LayerSearch<StoredLayer>[], read: () => Promise<T>): Promise<T> {
+  const layers = new Set(
+    searches.flatMap(({ deltas, image }): StoredLayer[] => (image === null ? deltas : [...deltas, image])),
+  );
+  for (const layer of layers) layer.acquire();
+  try {
+    return await read();
+  } finally {
+    for (const layer of layers) layer.release();
+  }
+}

@@ -1,0 +1,59 @@
+/** What all timelines of a pageserver share. */
+import type { Lsn } from '../../../lib/postgres/lsn.ts';
+import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
+import type { LayerCodec } from '../../../lib/storage/layers/format.ts';
+import type { BlockCache } from '../../../lib/storage/layers/reader.ts';
+import type { Emit } from '../../../lib/storage/value.ts';
+import type { PageCache } from '../read/page-cache.ts';
+import type { ObjectStorage } from '../remote/storage.ts';
+import type { SupersededError } from './errors.ts';
+import type { WalSocket } from './wal-receiver.ts';
+
+export interface TimelineSettings {
+  /** Memory of the open layer at which it is frozen. */
+  openLayerBytesMax: number;
+  /** Age at which it is frozen, so that safekeepers can trim. */
+  openLayerMsMax: number;
+  /** With no compute attached and no WAL for so long, it is frozen and uploaded. */
+  quietMs: number;
+  /** Between two looks at the clock. */
+  tickMs: number;
+  /** Level-0 deltas at which they are merged. */
+  level0Max: number;
+  /** Deltas over an image at which a newer image is made. */
+  imageDeltasMax: number;
+  /** Bytes at which compaction begins another file. */
+  layerBytesTarget: number;
+}
+
+export const DEFAULT_SETTINGS: TimelineSettings = {
+  openLayerBytesMax: 48 << 20,
+  openLayerMsMax: 300_000,
+  quietMs: 200,
+  tickMs: 100,
+  level0Max: 8,
+  imageDeltasMax: 3,
+  layerBytesTarget: 32 << 20,
+};
+
+export interface PageserverContext {
+  generation: number;
+  /** The disposable disk. */
+  diskFolder: string;
+  settings: TimelineSettings;
+  storage: ObjectStorage;
+  codec: LayerCodec;
+  blockCache: BlockCache;
+  pageCache: PageCache;
+  /** Runs a download when there is room for one. */
+  download: <T>(task: () => Promise<T>) => Promise<T>;
+  /** Emits everything that a timeline begins with, each key once, in any order. */
+  importTemplate: (spec: TimelineSpec, emit: Emit) => Promise<void>;
+  openWal: (n: number, spec: TimelineSpec, from: Lsn) => WalSocket;
+  /** Waits; rejects when the pageserver exits. */
+  sleep: (ms: number) => Promise<void>;
+  /** A failure that is being retried or that nobody waits for. */
+  onError: (error: unknown, what: string) => void;
+  /** Another pageserver has the project: exit without another word. */
+  onSuperseded: (error: SupersededError) => void;
+}

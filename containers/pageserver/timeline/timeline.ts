@@ -1,0 +1,280 @@
+/**
+ * A timeline as this pageserver has it: its layers, its place in the WAL, and everything that moves it on.
+ *
+ *   safekeeper ──► WalReceiver ──► WalIngest ──► LayerStack ──► Flusher ──► object storage
+ *                                                    ▲               └──► Compactor
+ *                                   page service ──► TimelineReader
+ *
+ * Attaching reads the index that the last pageserver left, or makes the timeline's first layer of the template; from
+ * the index's position on, the WAL is pulled again. The local disk is only a cache in all of this.
+ */
+import { alignUp, formatLsn, lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
+import { WAL_PAGE_BYTES, WAL_SEGMENT_BYTES } from '../../../lib/postgres/wal/geometry.ts';
+import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
+import { timelinePrefix } from '../../../lib/storage/layers/timeline-index.ts';
+import { reconstruct } from '../../../lib/storage/reconstruct.ts';
+import type { StorageView } from '../../../lib/storage/view.ts';
+import { LayerStore } from '../layers/layer-store.ts';
+import { TimelineReader } from '../read/timeline-reader.ts';
+import { bootstrap } from './bootstrap.ts';
+import { Compactor } from './compactor.ts';
+import type { PageserverContext } from './context.ts';
+import { describeFailure, TimelineError } from './errors.ts';
+import { Flusher } from './flusher.ts';
+import { WalIngest } from './ingest.ts';
+import { LayerStack } from './layer-stack.ts';
+import { LsnWaiters } from './lsn-waiters.ts';
+import { RemoteIndex } from './remote-index.ts';
+import { WalReceiver } from './wal-receiver.ts';
+
+/** How long a request waits for an LSN that is not ingested yet. */
+export const WAIT_MS_MAX = 10_000;
+/** A read waits and nothing has come for so long: another safekeeper is tried. */
+const NO_PROGRESS_MS = 1_000;
+
+export class Timeline {
+  readonly spec: TimelineSpec;
+  readonly startLsn: Lsn;
+  readonly reader: TimelineReader;
+  readonly #context: PageserverContext;
+  readonly #stack: LayerStack;
+  readonly #remote: RemoteIndex;
+  readonly #flusher: Flusher;
+  readonly #compactor: Compactor;
+  readonly #receiver: WalReceiver;
+  readonly #waiters = new LsnWaiters();
+  readonly #ticker: NodeJS.Timeout;
+  #computes = 0;
+  #freezeAt = Infinity;
+  #progressAt = performance.now();
+  #stopping = false;
+
+  /** Throws SupersededError, LayerError, StorageError, StateError. */
+  static async attach(context: PageserverContext, spec: TimelineSpec): Promise<Timeline> {
+    const store = await LayerStore.open({
+      timelineId: spec.timelineId,
+      folder: `${context.diskFolder}/layers/${spec.timelineId}`,
+      prefix: timelinePrefix(spec.projectId, spec.timelineId),
+      storage: context.storage,
+      codec: context.codec,
+      blockCache: context.blockCache,
+      download: context.download,
+      onError: context.onError,
+    });
+    const remoteOptions = {
+      storage: context.storage,
+      crc32c: context.codec.crc32c,
+      prefix: store.context.prefix,
+      spec,
+      generation: context.generation,
+    };
+    const remote =
+      (await RemoteIndex.takeOver(remoteOptions)) ?? (await bootstrap(context, store, remoteOptions));
+    const stack = new LayerStack(remote.position, await store.load(remote.index.layers));
+    const timeline = new Timeline(context, spec, { store, remote, stack });
+    timeline.#receiver.start();
+    return timeline;
+  }
+
+  private constructor(
+    context: PageserverContext,
+    spec: TimelineSpec,
+    parts: { store: LayerStore; remote: RemoteIndex; stack: LayerStack },
+  ) {
+    const { stack, store, remote } = parts;
+    const { generation, settings, onError, onSuperseded, sleep, pageCache } = context;
+    this.spec = spec;
+    this.startLsn = parseLsn(spec.startLsn);
+    this.#context = context;
+    this.#stack = stack;
+    this.#remote = remote;
+    this.reader = new TimelineReader({ stack, pageCache, reconstruct });
+    this.#compactor = new Compactor({
+      stack,
+      store,
+      remote,
+      reader: this.reader,
+      generation,
+      settings,
+      onError,
+      onSuperseded,
+    });
+    this.#flusher = new Flusher({
+      stack,
+      store,
+      remote,
+      generation,
+      onRemote: () => this.#receiver.report(),
+      onIdle: () => this.#compactor.kick(),
+      onError,
+      onSuperseded,
+      sleep,
+    });
+    this.#receiver = new WalReceiver({
+      connect: (n, from) => context.openWal(n, spec, from),
+      sink: () => this.#openIngest(),
+      ingestedLsn: () => stack.position.lsn,
+      remoteConsistentLsn: () => remote.position.lsn,
+      onProgress: () => (this.#progressAt = performance.now()),
+      onError,
+      sleep,
+    });
+    this.#ticker = setInterval(() => this.#tick(), settings.tickMs);
+    this.#ticker.unref();
+  }
+
+  #openIngest(): Promise<WalIngest> {
+    return WalIngest.load({
+      spec: this.spec,
+      stack: this.#stack,
+      view: (at) => this.view(at),
+      onAdvance: () => this.#advanced(),
+      pause: () => (this.#stack.frozen.length === 0 ? null : this.#flusher.room()),
+    });
+  }
+  #advanced(): void {
+    const { settings } = this.#context;
+    this.#waiters.reached(this.#stack.position.lsn);
+    if (this.#stack.open.bytes >= settings.openLayerBytesMax) this.#freeze();
+    else if (this.#freezeAt === Infinity) this.#freezeAt = performance.now() + settings.openLayerMsMax;
+  }
+  #freeze(): void {
+    if (!this.#stack.freeze()) return;
+    this.#freezeAt = Infinity;
+    this.#flusher.kick();
+  }
+
+  /** What time brings: an open layer that is old is frozen, also a small one when no compute writes any more. */
+  #tick(): void {
+    const now = performance.now();
+    const isQuiet = this.#computes === 0 && now - this.#progressAt > this.#context.settings.quietMs;
+    if (now >= this.#freezeAt || isQuiet) this.#freeze();
+    if (this.#waiters.count > 0 && now - this.#progressAt > NO_PROGRESS_MS) {
+      this.#progressAt = now;
+      this.#receiver.tryAnother();
+    }
+  }
+
+  /** A compute is served from now on, until the returned function is called. */
+  computeAttached(): () => void {
+    this.#computes++;
+    let attached = true;
+    return () => {
+      if (attached) this.#computes--;
+      attached = false;
+    };
+  }
+  /** No compute, and everything that a safekeeper told to be committed is in object storage. */
+  get isIdle(): boolean {
+    const { lsn } = this.#stack.position;
+    return (
+      this.#computes === 0 &&
+      this.#receiver.commitLsn <= lsn &&
+      this.#remote.position.lsn === lsn &&
+      this.#flusher.isIdle &&
+      this.#compactor.isIdle
+    );
+  }
+
+  get ingestedLsn(): Lsn {
+    return this.#stack.position.lsn;
+  }
+
+  /**
+   * Waits until everything up to `at` is ingested; returns the LSN to read at. Throws TimelineError `behind` after
+   * WAIT_MS_MAX, `belowWindow` where the timeline has no history, `stopping`.
+   */
+  async waitFor(at: Lsn, timeoutMs = WAIT_MS_MAX): Promise<Lsn> {
+    if (this.#stopping)
+      throw new TimelineError('stopping', `timeline ${this.spec.timelineId} is being stopped`);
+    const wanted = recordEnd(at);
+    if (wanted < this.startLsn) {
+      const message = `${formatLsn(at)} is before the start of the timeline at ${formatLsn(this.startLsn)}`;
+      throw new TimelineError('belowWindow', message);
+    }
+    if (wanted > this.ingestedLsn) {
+      if (this.#waiters.count === 0) this.#progressAt = performance.now();
+      try {
+        await this.#waiters.wait(wanted, timeoutMs, () => this.ingestedLsn);
+      } catch (error) {
+        throw this.#explained(error as TimelineError);
+      }
+    }
+    return wanted;
+  }
+  /** A wait that failed because ingest does not get on says why. */
+  #explained(error: TimelineError): TimelineError {
+    const cause = this.#receiver.lastError;
+    if (cause === null || error.code !== 'behind') return error;
+    return new TimelineError('behind', `${error.message}; ${describeFailure(cause).message}`, cause);
+  }
+
+  /** The timeline as of `at`, which has been ingested. */
+  view(at: Lsn): StorageView {
+    const { lsn, previousLsn } = this.#stack.position;
+    return {
+      lsn: at,
+      previousLsn: at >= lsn ? previousLsn : (0 as Lsn),
+      get: (key) => this.reader.get(key, at),
+      scan: (range) => this.reader.scan(range, at),
+    };
+  }
+
+  /** For `GET /inspect/timelines/{id}`. */
+  status() {
+    const { position, open, frozen, map } = this.#stack;
+    return {
+      timelineId: this.spec.timelineId,
+      generation: this.#context.generation,
+      computes: this.#computes,
+      lastRecordLsn: formatLsn(position.lsn),
+      previousLsn: formatLsn(position.previousLsn),
+      commitLsn: formatLsn(this.#receiver.commitLsn),
+      remoteConsistentLsn: formatLsn(this.#remote.position.lsn),
+      safekeeper: this.#receiver.safekeeper,
+      connected: this.#receiver.isConnected,
+      lastError: this.#receiver.lastError?.message ?? null,
+      memory: [...frozen.map(({ memory }) => memory), open].map((layer) => ({
+        startLsn: formatLsn(layer.startLsn),
+        endLsn: formatLsn(layer.endLsn),
+        bytes: layer.bytes,
+      })),
+      uploadsPending: this.#flusher.uploadsPending,
+      layers: [...map.values()]
+        .map(({ name, size, isLocal, isUploaded }) => ({ name, size, isLocal, isUploaded }))
+        .sort((a, b) => (a.name < b.name ? -1 : 1)),
+    };
+  }
+
+  /** Ingests nothing more and uploads everything it has. Rejects when it was superseded. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#waiters.fail(new TimelineError('stopping', `timeline ${this.spec.timelineId} is being stopped`));
+    await this.#receiver.stop();
+    this.#freeze();
+    await Promise.all([this.#flusher.drained(), this.#compactor.stop()]);
+    this.abandon();
+  }
+  /** Stops at once, whatever is not uploaded. */
+  abandon(): void {
+    this.#stopping = true;
+    clearInterval(this.#ticker);
+    const error = new TimelineError('stopping', `timeline ${this.spec.timelineId} is being stopped`);
+    this.#waiters.fail(error);
+    this.#flusher.stop(error);
+    void this.#compactor.stop();
+    void this.#receiver.stop().then(() => {
+      for (const layer of this.#stack.map.values()) layer.close();
+    });
+  }
+}
+
+/**
+ * The end of the last record at or before an LSN: records end MAXALIGNed, and a position just behind a WAL page's header
+ * (as pg_current_wal_insert_lsn gives) is the page's start to a record that ends there.
+ */
+function recordEnd(at: Lsn): Lsn {
+  const aligned = alignUp(at, 8);
+  const headerBytes = aligned % WAL_SEGMENT_BYTES < WAL_PAGE_BYTES ? 40 : 24;
+  return lsn(aligned % WAL_PAGE_BYTES === headerBytes ? aligned - headerBytes : aligned);
+}
