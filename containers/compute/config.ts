@@ -22,9 +22,9 @@ export interface ComputeConfig {
 /** Everything of a compute lies in one disposable folder, which is emptied at each start. */
 export interface Folders {
   root: string;
-  /** PGDATA: mount point, or plain folder. */
-  data: string;
-  /** Local files behind the mount. */
+  /** Where FUSE is mounted. */
+  mount: string;
+  /** Local files, PGDATA among them. */
   backing: string;
   /** Unix sockets of Postgres; mode 0700. */
   socket: string;
@@ -39,7 +39,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const root = env[ENV.disk] ?? DISK_DEFAULT;
   const folders = {
     root,
-    data: join(root, 'data'),
+    mount: join(root, 'mount'),
     backing: join(root, 'backing'),
     socket: join(root, 'socket'),
   };

@@ -34,6 +34,8 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   datestyle: 'iso, mdy',
   timezone: 'UTC',
   jit: 'off',
+  // Who creates a role can act as it: otherwise an owner could not give it a database or a table.
+  createrole_self_grant: 'set, inherit',
 };
 
 /** What a project may not change. */
