@@ -37,6 +37,9 @@ export const emptyBuffer = (atLsn: Lsn): WalBuffer => ({
   recordEndLsn: atLsn,
 });
 
+/** Chunks up to this size are joined, so that many small commits do not make a long list. */
+const JOINED_BYTES_MAX = 16 << 10;
+
 /** Adds `bytes` at the end. `recordEndLsn` is the end of the last whole record up to their end. */
 export function pushWal(buffer: WalBuffer, bytes: Uint8Array, recordEndLsn: Lsn): WalBuffer {
   const endLsn = lsnPlus(buffer.endLsn, bytes.length);
@@ -44,8 +47,17 @@ export function pushWal(buffer: WalBuffer, bytes: Uint8Array, recordEndLsn: Lsn)
     recordEndLsn >= buffer.recordEndLsn && recordEndLsn <= endLsn,
     `record end ${recordEndLsn} within ${buffer.recordEndLsn} and ${endLsn}`,
   );
+  const last = buffer.chunks.at(-1);
+  const { beginLsn } = buffer;
+  if (last !== undefined && last.bytes.length + bytes.length <= JOINED_BYTES_MAX) {
+    const joined = new Uint8Array(last.bytes.length + bytes.length);
+    joined.set(last.bytes);
+    joined.set(bytes, last.bytes.length);
+    const chunk = { beginLsn: last.beginLsn, endLsn, recordEndLsn, bytes: joined };
+    return { chunks: [...buffer.chunks.slice(0, -1), chunk], beginLsn, endLsn, recordEndLsn };
+  }
   const chunk = { beginLsn: buffer.endLsn, endLsn, recordEndLsn, bytes };
-  return { chunks: [...buffer.chunks, chunk], beginLsn: buffer.beginLsn, endLsn, recordEndLsn };
+  return { chunks: [...buffer.chunks, chunk], beginLsn, endLsn, recordEndLsn };
 }
 
 /** Drops whole chunks that end at or before `lsn`. */
