@@ -117,7 +117,6 @@ export class Timeline {
       remoteConsistentLsn: () => remote.position.lsn,
       onProgress: () => (this.#progressAt = performance.now()),
       onError,
-      sleep,
     });
     this.#ticker = setInterval(() => this.#tick(), settings.tickMs);
     this.#ticker.unref();

@@ -39,13 +39,11 @@ export interface WalReceiverOptions {
   /** A chunk is ingested, or told that there is nothing more. */
   onProgress: () => void;
   onError: (error: unknown, what: string) => void;
-  /** Waits; rejects when the pageserver exits. */
-  sleep: (ms: number) => Promise<void>;
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const BACKOFF_MS = 20;
-const BACKOFF_MS_MAX = 5_000;
+const BACKOFF_MS_MAX = 1_000;
 /** Records longer than this are reported as received before they are whole, or the window would never move. */
 const PARTIAL_BYTES_MAX = 8 << 20;
 
@@ -56,6 +54,7 @@ export class WalReceiver {
   #stopped = false;
   #end: ((reason: Error | null) => void) | null = null;
   #report: (() => void) | null = null;
+  #wake: (() => void) | null = null;
   #running: Promise<void> | null = null;
   #lastError: Error | null = null;
 
@@ -69,6 +68,7 @@ export class WalReceiver {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#end?.(null);
+    this.#wake?.();
     await this.#running;
   }
   /** The commit LSN that a safekeeper last told; 0/0 before. */
@@ -87,6 +87,7 @@ export class WalReceiver {
   /** Somebody waits and nothing comes: this safekeeper may be behind the others. */
   tryAnother(): void {
     this.#end?.(new Error('no progress while a read waits'));
+    this.#wake?.();
   }
   /** Tells the safekeeper now where we are. */
   report(): void {
@@ -106,8 +107,18 @@ export class WalReceiver {
       if (this.#stopped) return;
       this.#safekeeper = (this.#safekeeper % SAFEKEEPER_COUNT) + 1;
       backoff = this.#options.ingestedLsn() > before ? BACKOFF_MS : Math.min(backoff * 2, BACKOFF_MS_MAX);
-      await this.#options.sleep(backoff * (0.5 + Math.random() / 2)).catch(() => undefined);
+      await this.#pause(backoff * (0.5 + Math.random() / 2));
     }
+  }
+  /** Waits, unless `tryAnother` or `stop` cuts it short. */
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   /** One connection, until it ends. Rejects with the reason, resolves when stopped. */

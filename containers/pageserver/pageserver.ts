@@ -1,0 +1,69 @@
+/**
+ * The pageserver of one project: its timelines, attached when first asked for, and its end.
+ *
+ *   serving ──stop()──► stopping (uploads everything) ──► stopped
+ *      └──── a newer generation is met ────► superseded (writes and reports nothing more)
+ *
+ * It serves one project only: a timeline of another is refused whatever the caller says.
+ */
+import type { PageserverSpec, TimelineSpec } from '../../lib/protocol/specs.ts';
+import type { PageserverContext } from './timeline/context.ts';
+import { TimelineError } from './timeline/errors.ts';
+import { Timeline } from './timeline/timeline.ts';
+
+export class Pageserver {
+  readonly spec: PageserverSpec;
+  readonly #context: PageserverContext;
+  readonly #timelines = new Map<string, Promise<Timeline>>();
+  #stopping: Promise<void> | null = null;
+
+  constructor(spec: PageserverSpec, context: PageserverContext) {
+    this.spec = spec;
+    this.#context = context;
+  }
+  get isStopping(): boolean {
+    return this.#stopping !== null;
+  }
+
+  /** The timeline, attached if need be. Throws TimelineError, SupersededError, LayerError, StorageError. */
+  async timeline(spec: TimelineSpec): Promise<Timeline> {
+    if (spec.projectId !== this.spec.projectId)
+      throw new TimelineError('notFound', `timeline ${spec.timelineId} is not one of this project`);
+    if (this.#stopping !== null) throw new TimelineError('stopping', 'the pageserver is stopping');
+    const known = this.#timelines.get(spec.timelineId);
+    if (known !== undefined) return known;
+    const attached = Timeline.attach(this.#context, spec);
+    this.#timelines.set(spec.timelineId, attached);
+    attached.catch(() => this.#timelines.delete(spec.timelineId));
+    return attached;
+  }
+
+  /** No compute is attached anywhere, and everything is uploaded. */
+  async isIdle(): Promise<boolean> {
+    if (this.#stopping !== null) return false;
+    for (const attached of this.#timelines.values()) {
+      const timeline = await attached.catch(() => null);
+      if (timeline !== null && !timeline.isIdle) return false;
+    }
+    return true;
+  }
+
+  /** Uploads everything; resolves when nothing would be lost. Rejects when superseded meanwhile. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#each((timeline) => timeline.stop());
+    return this.#stopping;
+  }
+  /** Ends all work without waiting for anything. */
+  async abandon(): Promise<void> {
+    this.#stopping ??= Promise.resolve();
+    await this.#each((timeline) => timeline.abandon());
+  }
+  async #each(action: (timeline: Timeline) => void | Promise<void>): Promise<void> {
+    await Promise.all(
+      [...this.#timelines.values()].map(async (attached) => {
+        const timeline = await attached.catch(() => null);
+        if (timeline !== null) await action(timeline);
+      }),
+    );
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * The pageserver's HTTP port:
+ *
+ *   GET  /healthz, /ready                       204 without a token; 200 with one
+ *   WebSocket /pages                            the page service (lib/protocol/pages.ts); X-Ebb-Timeline
+ *   POST /stop                                  uploads everything, answers 204, then the process ends
+ *   GET  /inspect/timelines/{id}                positions, memory, layers (also …/layers)
+ *   GET  /inspect/timelines/{id}/page           ?spc=&db=&rel=&fork=&block= or ?slru=&segment=&block=, [&lsn=]: 8192 bytes
+ *   GET  /inspect/timelines/{id}/relations      [?lsn=]: forks and their sizes
+ *   GET  /inspect/timelines/{id}/boot           [?lsn=]: the boot manifest
+ *
+ * Every caller but of /healthz proves with the session token that it is this container's Durable Object, which has
+ * bound the timeline in X-Ebb-Timeline. Errors are {code, message}; the codes are those of the page service.
+ */
+import { timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { getRequestListener } from '@hono/node-server';
+import { Hono, type Context } from 'hono';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { formatLsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
+import { MalformedMessage } from '../../lib/protocol/bytes.ts';
+import {
+  decodePageRequest,
+  encodePageResponse,
+  PAGES_MAX,
+  SLRU_KINDS,
+  type PageErrorCode,
+  type PageRun,
+} from '../../lib/protocol/pages.ts';
+import type { TimelineSpec } from '../../lib/protocol/specs.ts';
+import { buildBootManifest } from '../../lib/storage/state/boot-manifest.ts';
+import type { Pageserver } from './pageserver.ts';
+import { answerPageRequest, readRuns } from './read/page-service.ts';
+import { describeFailure, TimelineError } from './timeline/errors.ts';
+import type { Timeline } from './timeline/timeline.ts';
+
+export interface ServerOptions {
+  pageserver: Pageserver;
+  /** Called by POST /stop; its answer waits for it. */
+  stop: () => Promise<void>;
+  onError: (error: unknown, what: string) => void;
+}
+
+/** A request of PAGES_MAX single-page runs, and some. */
+const REQUEST_BYTES_MAX = 64 + PAGES_MAX * 32;
+/** Close codes of /pages: 1002 for what is malformed, 1011 for a timeline that cannot be attached. */
+const CLOSE = { malformed: 1002, failed: 1011 } as const;
+
+const STATUS: Record<PageErrorCode, 400 | 404 | 410 | 500 | 503> = {
+  malformed: 400,
+  behind: 503,
+  belowWindow: 410,
+  notFound: 404,
+  redo: 500,
+  stopping: 503,
+  internal: 500,
+};
+
+export function createPageserver(options: ServerOptions): Server {
+  const listener = getRequestListener(routes(options).fetch);
+  const server = createServer((request, response) => void listener(request, response));
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: REQUEST_BYTES_MAX,
+    perMessageDeflate: false,
+  });
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const path = new URL(request.url ?? '/', 'http://pageserver').pathname;
+    const status = !isAuthorized(options.pageserver, request.headers.authorization)
+      ? '401 Unauthorized'
+      : path === '/pages'
+        ? null
+        : '404 Not Found';
+    if (status !== null) {
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      return;
+    }
+    const spec = request.headers['x-ebb-timeline'];
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      servePages(options, webSocket, Array.isArray(spec) ? spec[0] : spec);
+    });
+  });
+  return server;
+}
+
+function isAuthorized(pageserver: Pageserver, authorization: string | undefined): boolean {
+  const expected = Buffer.from(`Bearer ${pageserver.spec.sessionToken}`);
+  const found = Buffer.from(authorization ?? '');
+  return found.length === expected.length && timingSafeEqual(found, expected);
+}
+
+/** Throws TimelineError `malformed`. */
+function parseTimelineSpec(text: string | undefined): TimelineSpec {
+  try {
+    const spec = JSON.parse(text ?? '') as TimelineSpec;
+    parseLsn(spec.startLsn);
+    if (
+      /^[0-9a-f]{32}$/.test(spec.timelineId) &&
+      spec.postgresMajor === 18 &&
+      /^\d+$/.test(spec.systemIdentifier)
+    )
+      return spec;
+  } catch {
+    // The message below says what is wrong for both.
+  }
+  throw new TimelineError('malformed', `X-Ebb-Timeline is no timeline specification: ${text ?? 'absent'}`);
+}
+
+/** One compute: its requests are answered as they come, also out of order. Requests that come before the attach wait. */
+function servePages(
+  { pageserver, onError }: ServerOptions,
+  socket: WebSocket,
+  header: string | undefined,
+): void {
+  const attached = (async () => pageserver.timeline(parseTimelineSpec(header)))();
+  attached.then(
+    (timeline) => {
+      if (socket.readyState !== socket.OPEN) return;
+      const detach = timeline.computeAttached();
+      socket.once('close', detach);
+    },
+    (error: unknown) => {
+      onError(error, 'attach');
+      socket.close(CLOSE.failed, describeFailure(error).message.slice(0, 120));
+    },
+  );
+  socket.on('error', (error) => onError(error, 'page service connection'));
+  socket.on('message', (data: Buffer) => {
+    let request;
+    try {
+      request = decodePageRequest(data);
+    } catch (error) {
+      if (!(error instanceof MalformedMessage || error instanceof RangeError)) throw error;
+      socket.close(CLOSE.malformed, error.message.slice(0, 120));
+      return;
+    }
+    attached
+      .then((timeline) => answerPageRequest(timeline, request))
+      .then((response) => {
+        if (response.tag === 'error') onError(new Error(response.message), `page request: ${response.code}`);
+        if (socket.readyState === socket.OPEN) socket.send(encodePageResponse(response));
+      })
+      .catch(() => undefined); // the attach failed: the socket is being closed with the reason
+  });
+}
+
+function routes({ pageserver, stop, onError }: ServerOptions): Hono {
+  const app = new Hono();
+  app.get('/healthz', (c) => c.body(null, 204));
+  app.use(async (c, next) => {
+    if (!isAuthorized(pageserver, c.req.header('authorization')))
+      return c.json({ code: 'unauthorized', message: 'session token expected' }, 401);
+    return next();
+  });
+  app.get('/ready', (c) => c.json({ generation: pageserver.spec.generation }));
+  app.post('/stop', async (c) => {
+    await stop();
+    return c.body(null, 204);
+  });
+  const inspect = (path: string, answer: (timeline: Timeline, c: Context) => Response | Promise<Response>) =>
+    app.get(`/inspect/timelines/:id${path}`, async (c) => {
+      const spec = parseTimelineSpec(c.req.header('x-ebb-timeline'));
+      if (spec.timelineId !== c.req.param('id'))
+        throw new TimelineError('notFound', `timeline ${c.req.param('id')} is not the one that was bound`);
+      return answer(await pageserver.timeline(spec), c);
+    });
+  inspect('', (timeline, c) => c.json(timeline.status()));
+  inspect('/layers', (timeline, c) => c.json(timeline.status()));
+  inspect('/page', inspectPage);
+  inspect('/relations', async (timeline, c) => {
+    const { manifest } = await buildBootManifest(timeline.view(await lsnOf(timeline, c)));
+    return c.json({ lsn: manifest.lsn, relations: manifest.relations, slrus: manifest.slrus });
+  });
+  inspect('/boot', async (timeline, c) => {
+    const { manifest, blobs } = await buildBootManifest(timeline.view(await lsnOf(timeline, c)));
+    return c.json({ manifest, blobs: Buffer.from(blobs).toString('base64') });
+  });
+  app.notFound((c) =>
+    c.json({ code: 'notFound', message: `${c.req.method} ${c.req.path}: no such route` }, 404),
+  );
+  app.onError((error, c) => {
+    const failure = describeFailure(error);
+    if (failure.code === 'internal' || failure.code === 'redo')
+      onError(error, `${c.req.method} ${c.req.path}`);
+    return c.json(failure, STATUS[failure.code]);
+  });
+  return app;
+}
+
+/** The LSN asked for, waited for; by default the newest that is ingested. */
+async function lsnOf(timeline: Timeline, c: Context): Promise<Lsn> {
+  const text = c.req.query('lsn');
+  if (text === undefined) return timeline.ingestedLsn;
+  let lsn: Lsn;
+  try {
+    lsn = parseLsn(text);
+  } catch (error) {
+    throw new TimelineError('malformed', (error as Error).message);
+  }
+  return timeline.waitFor(lsn);
+}
+
+async function inspectPage(timeline: Timeline, c: Context): Promise<Response> {
+  const run = runOf(c);
+  const lsn = await lsnOf(timeline, c);
+  const [page] = await readRuns(timeline, [run], lsn);
+  if (page === null)
+    throw new TimelineError(
+      'notFound',
+      `there is no such page as of ${formatLsn(lsn)}: ${JSON.stringify(run)}`,
+    );
+  return c.body(page.slice().buffer, 200, {
+    'content-type': 'application/octet-stream',
+    'x-ebb-lsn': formatLsn(lsn),
+    'x-ebb-ingested-lsn': formatLsn(timeline.ingestedLsn),
+  });
+}
+
+function runOf(c: Context): PageRun {
+  const number = (name: string, max: number, missing?: number): number => {
+    const text = c.req.query(name);
+    if (text === undefined && missing !== undefined) return missing;
+    if (text === undefined || !/^\d{1,10}$/.test(text) || Number(text) > max)
+      throw new TimelineError('malformed', `${name}=${text ?? ''}: a number up to ${max} expected`);
+    return Number(text);
+  };
+  const block = number('block', 0xffff_fffe);
+  const slru = c.req.query('slru');
+  if (slru === undefined) {
+    const relation = {
+      spcOid: number('spc', 0xffff_ffff),
+      dbOid: number('db', 0xffff_ffff),
+      relNumber: number('rel', 0xffff_ffff),
+      fork: number('fork', 3, 0),
+    };
+    return { kind: 'relation', ...relation, block, count: 1 };
+  }
+  const kind = SLRU_KINDS.find((each) => each === slru);
+  if (kind === undefined)
+    throw new TimelineError('malformed', `slru=${slru}: one of ${SLRU_KINDS.join(', ')} expected`);
+  return { kind: 'slru', slru: kind, segment: number('segment', 0xffff_ffff), block, count: 1 };
+}
