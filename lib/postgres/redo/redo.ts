@@ -14,10 +14,12 @@ import { isNewPage, PageError, pageLsn, pageOver, setPageLsn, type Page } from '
 import { postgres18 } from '../v18/wal.ts';
 import { RM, RM_MIN_CUSTOM_ID, type WalFacts } from '../wal/facts.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
+import { btree } from './btree.ts';
 import { MalformedRecord, RedoError, UnsupportedRecord, type RedoErrorCode } from './errors.ts';
 import { heap } from './heap.ts';
 import { heap2 } from './heap2.ts';
 import type { ResourceManager } from './resource-manager.ts';
+import { sequence } from './sequence.ts';
 import { xlog } from './xlog.ts';
 
 export { RedoError, type RedoErrorCode } from './errors.ts';
@@ -27,6 +29,8 @@ export const resourceManagers: (ResourceManager | undefined)[] = [];
 resourceManagers[RM.XLOG] = xlog;
 resourceManagers[RM.HEAP] = heap;
 resourceManagers[RM.HEAP2] = heap2;
+resourceManagers[RM.BTREE] = btree;
+resourceManagers[RM.SEQ] = sequence;
 
 let lastPage: Page | undefined;
 /** Chains replay record after record on one page: its DataView is made once. */
