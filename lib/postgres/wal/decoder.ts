@@ -302,6 +302,8 @@ export class WalDecoder {
 
   /** The record is whole in the buffer and `#at` behind it. */
   #finish(into: WalRecord): boolean {
+    into.bytes = this.#record; // it may have been replaced by a larger one since `next` began
+    into.data = this.#recordData;
     const { lsn: start, totalLength } = into;
     const expected = this.#recordData.getUint32(20, true);
     const crc = recordCrc(this.#recordWords, this.#record, totalLength);
