@@ -20,23 +20,26 @@ const UNKNOWN_INO = 0xffff_ffff;
 
 const entrySize = (nameLength: number): number => (Dirent.size + nameLength + 7) & ~7;
 
-/** Lays out `.`, `..` and the entries; names are bytes. */
-export function encodeDirectory(entries: readonly { name: Uint8Array; type: DirentType }[]): Uint8Array {
-  const dot = (length: number) => ({ name: new Uint8Array(length).fill(0x2e), type: DIRENT_TYPE.directory });
-  const all = [dot(1), dot(2), ...entries];
-  const bytes = new Uint8Array(all.reduce((sum, entry) => sum + entrySize(entry.name.length), 0));
+/** Lays out `.`, `..` and the entries. Names are one byte a character, as Postgres's are. */
+export function encodeDirectory(entries: readonly { name: string; type: DirentType }[]): Uint8Array {
+  let size = entrySize(1) + entrySize(2);
+  for (const { name } of entries) size += entrySize(name.length);
+  const bytes = new Uint8Array(size);
   const view = Dirent.over(bytes);
   let at = 0;
-  for (const { name, type } of all) {
+  const add = (name: string, type: DirentType): void => {
     const next = at + entrySize(name.length);
     view.at(at);
     view.ino = UNKNOWN_INO;
     view.next = next;
     view.nameLength = name.length;
     view.type = type;
-    bytes.set(name, at + Dirent.size);
+    for (let i = 0; i < name.length; i++) bytes[at + Dirent.size + i] = name.charCodeAt(i);
     at = next;
-  }
+  };
+  add('.', DIRENT_TYPE.directory);
+  add('..', DIRENT_TYPE.directory);
+  for (const { name, type } of entries) add(name, type);
   return bytes;
 }
 

@@ -13,13 +13,13 @@ import {
 } from '../../../lib/fuse/directory.ts';
 import { FIRST_REMOTE, FLAG } from './inodes.ts';
 import { DIRECTORY } from './remote-files.ts';
-import type { Volume } from './volume.ts';
+import { UNLINKED_PREFIX, type Volume } from './volume.ts';
 
 export class Directories {
   readonly #volume: Volume;
   readonly #open = new Map<number, Uint8Array>();
   #nextHandle = 1;
-  #byDirectory: Map<string, number[]> | undefined;
+  #byDirectory: Map<number, number[]> | undefined;
 
   constructor(volume: Volume) {
     this.#volume = volume;
@@ -27,17 +27,24 @@ export class Directories {
 
   /** Lists directory `id` as it is now; the handle for `read` and `release`. Throws what readdir(3) throws. */
   open(id: number): number {
-    const entries = new Map<string, DirentType>();
-    // Remote files first: one that gets its backing file in between is then seen twice, not never.
-    for (const name of this.#remoteNames(id)) entries.set(name, DIRENT_TYPE.file);
-    for (const entry of readdirSync(this.#volume.backingPath(id), { withFileTypes: true }))
-      if (!entry.name.startsWith('.unlinked-')) entries.set(entry.name, typeOf(entry));
-    const encoder = new TextEncoder();
-    const listing = encodeDirectory(
-      [...entries].map(([name, type]) => ({ name: encoder.encode(name), type })),
-    );
+    const { inodes, remote } = this.#volume;
+    // One that gets its backing file in between is looked for in both places, so that it is seen once.
+    const untouched = this.#remoteFiles(id).filter((file) => this.#volume.isUntouched(file));
+    const backing = readdirSync(this.#volume.backingPath(id), { withFileTypes: true });
+    const listed = new Set<string>();
+    const entries: { name: string; type: DirentType }[] = [];
+    for (const entry of backing) {
+      if (entry.name.startsWith(UNLINKED_PREFIX)) continue;
+      listed.add(entry.name);
+      entries.push({ name: entry.name, type: typeOf(entry) });
+    }
+    for (const file of untouched) {
+      if (inodes.hasFlag(file, FLAG.NAME_GONE)) continue;
+      const name = remote.name(file - FIRST_REMOTE);
+      if (!listed.has(name)) entries.push({ name, type: DIRENT_TYPE.file });
+    }
     const handle = this.#nextHandle++;
-    this.#open.set(handle, listing);
+    this.#open.set(handle, encodeDirectory(entries));
     return handle;
   }
 
@@ -51,26 +58,28 @@ export class Directories {
     this.#open.delete(handle);
   }
 
-  *#remoteNames(id: number): Generator<string> {
-    const { inodes, remote } = this.#volume;
-    const [kind, oid] = [inodes.directoryKind(id), inodes.directoryOid(id)];
-    if (kind === DIRECTORY.OTHER || kind === DIRECTORY.BASE) return;
+  /** Ids of the remote files that had their place in the directory at the boot LSN. */
+  #remoteFiles(id: number): number[] {
+    const { inodes } = this.#volume;
+    const kind = inodes.directoryKind(id);
+    if (kind === DIRECTORY.OTHER || kind === DIRECTORY.BASE) return [];
     this.#byDirectory ??= this.#group();
-    for (const index of this.#byDirectory.get(`${kind}/${oid}`) ?? [])
-      if (!inodes.hasFlag(FIRST_REMOTE + index, FLAG.NAME_GONE)) yield remote.name(index);
+    return this.#byDirectory.get(groupKey(kind, inodes.directoryOid(id))) ?? [];
   }
-  #group(): Map<string, number[]> {
+  #group(): Map<number, number[]> {
     const { remote } = this.#volume;
-    const groups = new Map<string, number[]>();
+    const groups = new Map<number, number[]>();
     for (let index = 0; index < remote.count; index++) {
-      const key = `${remote.kind(index)}/${remote.oid(index)}`;
+      const key = groupKey(remote.kind(index), remote.oid(index));
       const group = groups.get(key);
-      if (group === undefined) groups.set(key, [index]);
-      else group.push(index);
+      if (group === undefined) groups.set(key, [FIRST_REMOTE + index]);
+      else group.push(FIRST_REMOTE + index);
     }
     return groups;
   }
 }
+
+const groupKey = (kind: number, oid: number): number => kind * 0x1_0000_0000 + oid;
 
 function typeOf(entry: Dirent): DirentType {
   if (entry.isDirectory()) return DIRENT_TYPE.directory;

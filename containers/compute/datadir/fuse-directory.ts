@@ -19,6 +19,7 @@ import { touchedRuns } from './warm-pages.ts';
 
 /** Two: one serves while the other is in a long system call; more only contend. */
 const READERS = 2;
+const READERS_AFTER_MS = 1000;
 /** Files and directories that are only here and that the kernel knows at once. */
 const LOCAL_INODES_MAX = 1 << 19;
 const TUNING = { read_ahead_kb: 1024, max_ratio: 100, strict_limit: 0 };
@@ -32,6 +33,7 @@ export async function prepareFuse(place: DataDirectoryPlace): Promise<PreparedDa
     mountPoint: place.mountPoint,
     log: place.log,
     readers: READERS,
+    readersAfterMs: READERS_AFTER_MS,
     writeback: true,
     tuning: TUNING,
   });

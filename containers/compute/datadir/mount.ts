@@ -51,6 +51,9 @@ export async function mountFuse(fuse: number, mountPoint: string): Promise<void>
   if (code !== 0) throw new DataDirectoryError('mount', `cannot mount FUSE at ${mountPoint}: ${said}`);
 }
 
+/** Cuts a mount off even while it is used; the mount point follows. */
+export const UNMOUNT_BY_FORCE = ['umount', '--force', '--lazy'] as const;
+
 /** Unmounts what is served at `path`; where it is busy, cuts it off: whoever still uses it gets errors. */
 export async function unmount(path: string): Promise<void> {
   const { code } = await run('umount', [path]);
@@ -63,7 +66,8 @@ export async function unmount(path: string): Promise<void> {
  */
 export async function cleanUpMount(path: string): Promise<void> {
   while (mountAt(path) !== undefined) {
-    const { code, said } = await run('umount', ['--force', '--lazy', path]);
+    const [program, ...args] = UNMOUNT_BY_FORCE;
+    const { code, said } = await run(program, [...args, path]);
     if (code !== 0 && mountAt(path) !== undefined)
       throw new DataDirectoryError('mount', `cannot unmount ${path}: ${said}`);
   }

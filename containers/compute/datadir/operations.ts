@@ -62,6 +62,7 @@ import {
   WriteOut,
 } from '../../../lib/fuse/protocol.ts';
 import { PAGE_SIZE } from '../../../lib/protocol/pages.ts';
+import type { FuseChannel } from './channel.ts';
 import { FIRST_REMOTE, FLAG, NAME_MAX, ROOT, STATE, TYPE } from './inodes.ts';
 import { UNIT_SIZE } from './presence.ts';
 import { DIRECTORY, directoryKind } from './remote-files.ts';
@@ -86,32 +87,25 @@ const S_IFREG = 0o100000;
 const BODY = InHeader.size;
 const REPLY = OutHeader.size;
 
-/** Completes the reply in `output`: `result` is the length of what follows its header, or a negative errno. */
-export function finishReply(output: Uint8Array<ArrayBuffer>, unique: number, result: number): number {
-  const reply = OutHeader.over(output);
-  reply.length = REPLY + Math.max(result, 0);
-  reply.error = Math.min(result, 0);
-  reply.unique = unique;
-  return reply.length;
-}
-
 export class Operations {
   /** Set when a request is deferred for pages; undefined when it is deferred for the main thread itself. */
   need: Need | undefined;
 
   readonly #volume: Volume;
+  readonly #channel: FuseChannel;
   readonly #in: Uint8Array<ArrayBuffer>;
   readonly #out: Uint8Array<ArrayBuffer>;
   readonly #views;
   #node = 0;
 
-  /** `input` holds one request at a time; replies are made in `output`, from byte 0. */
-  constructor(volume: Volume, input: Uint8Array<ArrayBuffer>, output: Uint8Array<ArrayBuffer>) {
+  constructor(volume: Volume, channel: FuseChannel) {
+    const { input, output } = channel;
     this.#volume = volume;
+    this.#channel = channel;
     this.#in = input;
     this.#out = output;
     this.#views = {
-      header: InHeader.over(input),
+      header: channel.header,
       read: ReadIn.over(input, BODY),
       write: WriteIn.over(input, BODY),
       setattr: SetattrIn.over(input, BODY),
@@ -138,7 +132,7 @@ export class Operations {
       if (result === -ERRNO.EIO) onUnexpected(error);
     }
     if (result === NO_REPLY || result === DEFERRED) return result;
-    return finishReply(this.#out, header.unique, result);
+    return this.#channel.finish(header.unique, result);
   }
 
   #dispatch(operation: number): number {

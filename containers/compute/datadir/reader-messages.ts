@@ -1,21 +1,16 @@
 /** What the main thread and the reader threads of the FUSE server tell each other. */
 import type { MessagePort } from 'node:worker_threads';
 import type { Need } from './operations.ts';
-
-/** Largest WRITE, and largest READ: 256 pages of the kernel (FUSE_MAX_MAX_PAGES). */
-export const WRITE_MAX = 1 << 20;
-export const READAHEAD_MAX = 1 << 20;
-
-/** Words of the control memory: how far the main thread is, and a counter for each operation. */
-export const CONTROL = { phase: 0, operations: 1, words: 65 } as const;
-export const PHASE = { STARTING: 0, MOUNTED: 1, OPEN: 2, CLOSED: 3 } as const;
+import type { VolumeShared } from './volume.ts';
 
 export interface ReaderData {
   /** Descriptor of /dev/fuse. */
   fuse: number;
-  control: SharedArrayBuffer;
-  port: MessagePort;
   writeback: boolean;
+  /** How often each operation was asked for. */
+  counters: SharedArrayBuffer;
+  port: MessagePort;
+  volume: VolumeShared;
 }
 
 export type FromReader =

@@ -31,7 +31,14 @@ const INIT_FORK = 3;
 export const DIRECTORY = { OTHER: 0, BASE: 1, GLOBAL: 2, DATABASE: 3, FIRST_SLRU: 4 } as const;
 
 const FIELDS = 8;
-const [KIND, OID, NUMBER, FORK, SEGMENT, BLOCKS, PRESENCE, FETCH_FORK] = [0, 1, 2, 3, 4, 5, 6, 7];
+const KIND = 0;
+const OID = 1;
+const NUMBER = 2;
+const FORK = 3;
+const SEGMENT = 4;
+const BLOCKS = 5;
+const PRESENCE = 6;
+const FETCH_FORK = 7;
 
 /** What the threads share. */
 export interface RemoteFileBuffers {
@@ -65,24 +72,17 @@ export class RemoteFiles {
 
   /** Throws DataDirectoryError `content` for a manifest that contradicts itself. */
   static build(manifest: BootManifest): RemoteFiles {
-    const rows = [...relationRows(manifest), ...slruRows(manifest)];
-    const count = rows.length / FIELDS;
-    const files = new SharedArrayBuffer(Math.max(rows.length, 1) * 4);
-    new Uint32Array(files).set(rows);
-    let words = 0;
-    const table = new Uint32Array(files);
-    for (let index = 0; index < count; index++) {
-      table[index * FIELDS + PRESENCE] = words;
-      words += presenceWords(table[index * FIELDS + BLOCKS]);
-    }
-    const hashSize = 2 ** Math.ceil(Math.log2(count * 2 + 2));
+    const rows = new Rows(manifest.relations.length + manifest.slrus.length);
+    addRelations(rows, manifest);
+    addSlrus(rows, manifest);
+    const hashSize = 2 ** Math.ceil(Math.log2(rows.count * 2 + 2));
     const built = new RemoteFiles({
-      count,
-      files,
+      count: rows.count,
+      files: rows.shared(),
       hash: new SharedArrayBuffer(hashSize * 4),
-      presence: new SharedArrayBuffer(Math.max(words, 1) * 4),
+      presence: new SharedArrayBuffer(Math.max(rows.presenceWords, 1) * 4),
     });
-    for (let index = 0; index < count; index++) built.#insert(index);
+    for (let index = 0; index < built.count; index++) built.#insert(index);
     return built;
   }
 
@@ -169,13 +169,14 @@ export class RemoteFiles {
   }
 
   #insert(index: number): void {
-    const row = this.#files.subarray(index * FIELDS, (index + 1) * FIELDS);
+    const files = this.#files;
+    const row = index * FIELDS;
     const at = this.#probe({
-      kind: row[KIND],
-      oid: row[OID],
-      number: row[NUMBER],
-      fork: row[FORK],
-      segment: row[SEGMENT],
+      kind: files[row + KIND],
+      oid: files[row + OID],
+      number: files[row + NUMBER],
+      fork: files[row + FORK],
+      segment: files[row + SEGMENT],
     });
     if (this.#hash[at] !== 0)
       throw new DataDirectoryError('content', `the manifest names ${this.path(index)} twice`);
@@ -237,17 +238,70 @@ function parseName(kind: number, oid: number, name: string): FileName | undefine
   return { kind, oid, number: Number(match[1]), fork, segment: Number(match[3] ?? 0) };
 }
 
-function* relationRows(manifest: BootManifest): Generator<number> {
-  const relationKey = (spc: number, db: number, rel: number) => `${spc}/${db}/${rel}`;
-  const unlogged = new Map<string, number>();
-  for (const [spc, db, rel, fork, blocks] of manifest.relations)
-    if (fork === INIT_FORK) unlogged.set(relationKey(spc, db, rel), blocks);
-  for (const [spc, db, rel, fork, blocks] of manifest.relations) {
+/** The table while it is made: a relation of several gigabytes has more rows than one. */
+class Rows {
+  count = 0;
+  presenceWords = 0;
+  #words: Uint32Array<ArrayBuffer>;
+
+  constructor(countHint: number) {
+    this.#words = new Uint32Array((countHint + 1) * FIELDS);
+  }
+  add(
+    kind: number,
+    oid: number,
+    number: number,
+    fork: number,
+    segment: number,
+    blocks: number,
+    from = fork,
+  ): void {
+    const at = this.count++ * FIELDS;
+    if (at === this.#words.length) {
+      const larger = new Uint32Array(this.#words.length * 2);
+      larger.set(this.#words);
+      this.#words = larger;
+    }
+    const words = this.#words;
+    words[at + KIND] = kind;
+    words[at + OID] = oid;
+    words[at + NUMBER] = number;
+    words[at + FORK] = fork;
+    words[at + SEGMENT] = segment;
+    words[at + BLOCKS] = blocks;
+    words[at + PRESENCE] = this.presenceWords;
+    words[at + FETCH_FORK] = from;
+    this.presenceWords += presenceWords(blocks);
+  }
+  shared(): SharedArrayBuffer {
+    const used = this.#words.subarray(0, Math.max(this.count, 1) * FIELDS);
+    const shared = new SharedArrayBuffer(used.byteLength);
+    new Uint32Array(shared).set(used);
+    return shared;
+  }
+}
+
+function addRelations(rows: Rows, { relations }: BootManifest): void {
+  // Relation numbers are unique within a database; two databases that share one only cost a closer look.
+  const initForks = new Map<string, number>();
+  const unloggedNumbers = new Set<number>();
+  for (const [, db, rel, fork, blocks] of relations) {
+    if (fork !== INIT_FORK) continue;
+    initForks.set(`${db}/${rel}`, blocks);
+    unloggedNumbers.add(rel);
+  }
+  for (const [spc, db, rel, fork, blocks] of relations) {
     checkRelation(spc, db, fork, blocks);
-    const isUnlogged = unlogged.size > 0 && unlogged.has(relationKey(spc, db, rel));
+    const isUnlogged = unloggedNumbers.has(rel) && initForks.has(`${db}/${rel}`);
     if (isUnlogged && fork !== INIT_FORK) continue;
-    yield* segmentRows(spc, db, rel, fork, fork, blocks);
-    if (isUnlogged) yield* segmentRows(spc, db, rel, MAIN_FORK, INIT_FORK, blocks);
+    const kind = spc === GLOBAL_TABLESPACE ? DIRECTORY.GLOBAL : DIRECTORY.DATABASE;
+    let segment = 0;
+    do {
+      const blocksHere = Math.min(SEGMENT_BLOCKS, blocks - segment * SEGMENT_BLOCKS);
+      rows.add(kind, db, rel, fork, segment, blocksHere);
+      if (isUnlogged) rows.add(kind, db, rel, MAIN_FORK, segment, blocksHere, INIT_FORK);
+      segment++;
+    } while (segment * SEGMENT_BLOCKS < blocks);
   }
 }
 
@@ -261,30 +315,14 @@ function checkRelation(spc: number, db: number, fork: number, blocks: number): v
     );
 }
 
-function* segmentRows(
-  spc: number,
-  db: number,
-  rel: number,
-  fork: number,
-  fetchFork: number,
-  blocks: number,
-): Generator<number> {
-  const kind = spc === GLOBAL_TABLESPACE ? DIRECTORY.GLOBAL : DIRECTORY.DATABASE;
-  const segments = Math.max(1, Math.ceil(blocks / SEGMENT_BLOCKS));
-  for (let segment = 0; segment < segments; segment++) {
-    const blocksHere = Math.min(SEGMENT_BLOCKS, blocks - segment * SEGMENT_BLOCKS);
-    yield* [kind, db, rel, fork, segment, blocksHere, 0, fetchFork];
-  }
-}
-
-function* slruRows(manifest: BootManifest): Generator<number> {
-  for (const { kind, segment, blocks } of manifest.slrus) {
+function addSlrus(rows: Rows, { slrus }: BootManifest): void {
+  for (const { kind, segment, blocks } of slrus) {
     const index = SLRU_KINDS.indexOf(kind);
     if (index < 0 || !Number.isInteger(blocks) || blocks < 0 || blocks > SLRU_PAGES_PER_SEGMENT)
       throw new DataDirectoryError(
         'content',
         `the manifest has ${kind} segment ${segment} of ${blocks} blocks`,
       );
-    yield* [DIRECTORY.FIRST_SLRU + index, 0, segment, 0, 0, blocks, 0, 0];
+    rows.add(DIRECTORY.FIRST_SLRU + index, 0, segment, 0, 0, blocks);
   }
 }

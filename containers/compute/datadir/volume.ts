@@ -23,6 +23,9 @@ export interface VolumeShared {
   touched: SharedArrayBuffer;
 }
 
+/** In the root, for a moment: a file that lost its name before it had a backing file. */
+export const UNLINKED_PREFIX = '.unlinked-';
+
 const TOUCHED_HEADER = 2;
 export const newTouched = (): SharedArrayBuffer => {
   const buffer = new SharedArrayBuffer((TOUCHED_HEADER + 3 * PAGES_MAX) * 4);
@@ -76,7 +79,7 @@ export class Volume {
   readonly #open = (id: number): number => {
     if (!this.isUntouched(id)) return openSync(this.backingPath(id), constants.O_RDWR);
     const orphan = this.inodes.state(id) === STATE.UNLINKED;
-    const path = orphan ? `${this.shared.root}/.unlinked-${id}` : this.backingPath(id);
+    const path = orphan ? `${this.shared.root}/${UNLINKED_PREFIX}${id}` : this.backingPath(id);
     const descriptor = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
     try {
       ftruncateSync(descriptor, this.remote.size(id - FIRST_REMOTE));
