@@ -14,6 +14,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONTAINER_PORT, ENV, type ComputeSpec } from '../../lib/protocol/specs.ts';
 import { startEbb, type Ebb } from '../support/ebb.ts';
 import { partOf, runningCompute } from '../support/inside.ts';
+import { unmountUnder } from '../../local/system/mounts.ts';
 import { pointNeonAt } from '../support/neon.ts';
 
 let ebb: Ebb;
@@ -126,14 +127,14 @@ test('wrong password, unknown user and unknown endpoint get the same answer', as
 test('a superseded compute acknowledges nothing more', async () => {
   await withClient(async (client) => {
     await client.query('CREATE TABLE claims (by text)');
-    const own = partOf(ebb.pid, 'compute')[0]!;
+    const own = partOf(ebb.pid, 'compute')[0];
     const env = Object.fromEntries(
       readFileSync(`/proc/${own.pid}/environ`, 'utf8')
         .split('\0')
         .filter(Boolean)
         .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
     );
-    const spec = JSON.parse(env[ENV.spec]!) as ComputeSpec;
+    const spec = JSON.parse(env[ENV.spec]) as ComputeSpec;
     const disk = mkdtempSync(join(tmpdir(), 'ebb-rival-'));
     const [http, postgres] = [await freePort(), await freePort()];
     const rival = spawn(process.execPath, own.command.split(' ').slice(1), {
@@ -162,7 +163,7 @@ test('a superseded compute acknowledges nothing more', async () => {
     } finally {
       rival.kill('SIGKILL');
       await once(rival, 'exit');
-      ebb.cleanUpContainerDisk(disk);
+      await unmountUnder(disk);
       rmSync(disk, { recursive: true, force: true });
     }
   });

@@ -76,7 +76,7 @@ class Writers {
 }
 
 function kill(ebb: Ebb, victim: (typeof VICTIMS)[number]): number {
-  const victims = victim === 'everything' ? processTree(ebb.pid) : partOf(ebb.pid, victim as Part);
+  const victims = victim === 'everything' ? processTree(ebb.pid) : partOf(ebb.pid, victim);
   for (const { pid } of victims) {
     try {
       process.kill(pid, 'SIGKILL');
@@ -105,7 +105,7 @@ test(`${ROUNDS} rounds of kill -9`, async () => {
     for (let round = 1; round <= ROUNDS; round++) {
       // Any moment: an idle one, the middle of a commit, or while the last victim is still coming back.
       await sleep(random() * 400);
-      const victim = VICTIMS[Math.floor(random() * VICTIMS.length)]!;
+      const victim = VICTIMS[Math.floor(random() * VICTIMS.length)];
       const begin = performance.now();
       const killed = kill(ebb, victim);
       if (victim === 'everything') ebb = await ebb.restart();
@@ -136,7 +136,7 @@ test(`${ROUNDS} rounds of kill -9`, async () => {
   console.log(
     `killing: ${ROUNDS} rounds (${JSON.stringify(counts)}), ${writers.acknowledged.size} acknowledged of ` +
       `${writers.attempted} attempted, ${found.size} there, lost ${lost.length}, torn ${torn.length}; ` +
-      `back after ${back[back.length >> 1]!.toFixed(0)} ms in the middle, ${back.at(-1)!.toFixed(0)} ms at most`,
+      `back after ${back[back.length >> 1].toFixed(0)} ms in the middle, ${back.at(-1)!.toFixed(0)} ms at most`,
   );
   expect(lost).toEqual([]);
   expect(torn).toEqual([]);

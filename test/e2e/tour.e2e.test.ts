@@ -54,7 +54,7 @@ test('an INSERT goes the whole way', async () => {
   await client.query('CREATE TABLE rust_meetups (name text, date date)');
   await client.query(`INSERT INTO rust_meetups VALUES ('before it', '2024-01-01')`);
   const lsnNow = async (): Promise<Lsn> =>
-    parseLsn((await client.query<{ lsn: string }>('SELECT pg_current_wal_insert_lsn() AS lsn')).rows[0]!.lsn);
+    parseLsn((await client.query<{ lsn: string }>('SELECT pg_current_wal_insert_lsn() AS lsn')).rows[0].lsn);
   const before = await lsnNow();
   await client.query(`INSERT INTO rust_meetups (name, date) VALUES ('RustAU Sydney', '2024-04-17')`);
   const after = await lsnNow();
@@ -62,7 +62,7 @@ test('an INSERT goes the whole way', async () => {
     `SELECT pg_relation_filepath('rust_meetups') AS path, d.oid::int AS db, pg_relation_filenode('rust_meetups')::int AS rel
        FROM pg_database d WHERE datname = current_database()`,
   );
-  const relation = rows[0]!;
+  const relation = rows[0];
 
   // --- the compute's own WAL: the record as Postgres wrote it
   const compute = runningCompute(ebb.pid)!;
@@ -111,7 +111,7 @@ test('an INSERT goes the whole way', async () => {
   await admin.query('CREATE EXTENSION IF NOT EXISTS pageinspect');
   const raw = await admin.query<{ page: Buffer }>(`SELECT get_raw_page('rust_meetups', 0) AS page`);
   expect(
-    pageDifference({ expected: raw.rows[0]!.page, actual: page, fork: 0, accessMethod: 'heap' }),
+    pageDifference({ expected: raw.rows[0].page, actual: page, fork: 0, accessMethod: 'heap' }),
   ).toBeNull();
 
   // --- 7: WAL backup: the record in a segment in the bucket, once the segment is finished

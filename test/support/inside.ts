@@ -59,17 +59,24 @@ export function partOf(ebbPid: number, part: Part): ProcessInfo[] {
   }
 }
 
-/** The compute that runs now, by the postmaster's data directory; null when none runs. */
+/**
+ * The compute that runs now, by the postmaster's data directory; null when none runs. The data directory is seen
+ * through /proc, in the container's own view of the machine, where it is mounted.
+ */
 export function runningCompute(
   ebbPid: number,
-): { pid: number; dataDirectory: string; backing: string } | null {
+): { pid: number; dataDirectory: string; socket: string } | null {
   const postmaster = partOf(ebbPid, 'postgres')[0];
   const match = postmaster && /\s-D\s*(\S+)/.exec(postmaster.command);
   if (!postmaster || !match) return null;
-  let dataDirectory = match[1]!;
+  let dataDirectory = match[1];
   if (!dataDirectory.startsWith('/'))
     dataDirectory = join(readlinkSync(`/proc/${postmaster.pid}/cwd`), dataDirectory);
-  return { pid: postmaster.pid, dataDirectory, backing: join(dirname(dataDirectory), 'backing') };
+  return {
+    pid: postmaster.pid,
+    dataDirectory: join(`/proc/${postmaster.pid}/root`, dataDirectory),
+    socket: join(dirname(dataDirectory), 'socket'),
+  };
 }
 
 /** A superuser's connection to the running compute's own Postgres: what no client of Ebb can have. */
@@ -77,7 +84,7 @@ export async function superuser(ebbPid: number, database: string): Promise<pg.Cl
   const compute = runningCompute(ebbPid);
   if (!compute) throw new Error('no compute is running');
   const client = new pg.Client({
-    host: join(dirname(compute.dataDirectory), 'socket'),
+    host: compute.socket,
     user: 'ebb_admin',
     database,
   });
