@@ -101,6 +101,12 @@ export class StoppedCluster implements PageSource {
   delayMs = 0;
   fail: ((run: PageRun) => Error | undefined) | undefined;
   readonly #dataDirectory: string;
+  #asked: (() => void)[] = [];
+
+  /** Resolves with the next request. */
+  nextRequest(): Promise<void> {
+    return new Promise((resolve) => this.#asked.push(resolve));
+  }
 
   constructor(dataDirectory: string) {
     this.#dataDirectory = dataDirectory;
@@ -109,7 +115,8 @@ export class StoppedCluster implements PageSource {
   async getPages(_lsn: Lsn, runs: readonly PageRun[]): Promise<(Uint8Array | null)[]> {
     this.requests.push([...runs]);
     this.pages += pageCount(runs);
-    if (this.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, this.delayMs));
+    for (const resolve of this.#asked.splice(0)) resolve();
+    if (this.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, this.delayMs).unref());
     for (const run of runs) {
       const error = this.fail?.(run);
       if (error !== undefined) throw error;
