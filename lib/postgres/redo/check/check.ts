@@ -63,6 +63,8 @@ export class RedoCheck {
   /** Blocks whose base already holds the record: a data directory is as new as its last checkpoint, or newer. */
   ahead = 0;
   records = 0;
+  mismatches = 0;
+  errors = 0;
 
   constructor(options: RedoCheckOptions) {
     this.#facts = options.facts;
@@ -136,6 +138,7 @@ export class RedoCheck {
     } catch (error) {
       if (!(error instanceof RedoError)) throw error;
       count.errors++;
+      this.errors++;
       this.#fail('error', record, block, -1, error.message);
       this.#adopt(record, block);
       return;
@@ -148,6 +151,7 @@ export class RedoCheck {
   #adopt(record: WalRecord, block: BlockReference): void {
     if (!block.hasImage) {
       this.unknown++;
+      this.#pages.forget(block);
       return;
     }
     const page = pageOver(new Uint8Array(PAGE_BYTES));
@@ -166,6 +170,7 @@ export class RedoCheck {
     const offset = firstDifference(this.#expected, this.#found, (side) => mask(side, block.block));
     if (offset < 0) return;
     count.mismatches++;
+    this.mismatches++;
     const hex = ({ bytes }: Page) => hex16(bytes, offset);
     const message = `byte ${offset}: ${hex(this.#found)} replayed, ${hex(this.#expected)} in Postgres's image`;
     this.#fail('mismatch', record, block, offset, message);

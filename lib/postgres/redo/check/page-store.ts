@@ -17,6 +17,8 @@ export interface PageStore {
   get(tag: PageTag): Uint8Array | undefined;
   /** Keeps `page`, which the store may hold on to. */
   put(tag: PageTag, page: Uint8Array): void;
+  /** Forgets one block. */
+  forget(tag: PageTag): void;
   /** Forgets blocks of a fork from `fromBlock` on. */
   truncate(tag: Omit<PageTag, 'block'>, fromBlock: number): void;
   /** Forgets everything of a database. */
@@ -33,6 +35,9 @@ export class MemoryPageStore implements PageStore {
   }
   put(tag: PageTag, page: Uint8Array): void {
     this.#fork(tag).set(tag.block, page);
+  }
+  forget(tag: PageTag): void {
+    this.#fork(tag).delete(tag.block);
   }
   truncate(tag: Omit<PageTag, 'block'>, fromBlock: number): void {
     const fork = this.#fork(tag);

@@ -1,0 +1,6 @@
+/** Every workload of the redo oracle. */
+import { btreeWorkloads } from './btree.ts';
+import { heapWorkloads } from './heap.ts';
+import type { Workload } from './workload.ts';
+
+export const redoWorkloads: readonly Workload[] = [...heapWorkloads, ...btreeWorkloads];
