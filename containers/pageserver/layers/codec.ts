@@ -10,6 +10,9 @@ const params = { [constants.ZSTD_c_compressionLevel]: 1 };
 
 export const layerCodec: LayerCodec = {
   compress: (bytes) => compress(bytes, { params }),
-  decompress: (frame, rawLength) => zstdDecompressSync(frame, { maxOutputLength: Math.max(rawLength, 1) }),
+  decompress: (frame, rawLength) => {
+    const raw = zstdDecompressSync(frame, { maxOutputLength: Math.max(rawLength, 1) });
+    return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+  },
   crc32c: (bytes) => crc32c(bytes),
 };

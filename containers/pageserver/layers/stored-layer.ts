@@ -13,6 +13,7 @@ import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import type { Key, KeyRange } from '../../../lib/storage/key.ts';
 import { layerName, type LayerDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import { LayerError, type LayerCodec } from '../../../lib/storage/layers/format.ts';
+import type { LayerEntry } from '../../../lib/storage/layers/merge.ts';
 import { LayerReader, type BlockCache, type LayerSource } from '../../../lib/storage/layers/reader.ts';
 import type { Version } from '../../../lib/storage/value.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
@@ -111,12 +112,20 @@ export class StoredLayer implements LayerSource {
     }
   }
   /** As LayerReader.scan. */
-  async *scan(range: KeyRange): ReturnType<LayerReader['scan']> {
-    try {
-      yield* (await this.reader()).scan(range);
-    } catch (error) {
-      await this.#forgetBadFile(error);
-      throw error;
+  async *scan(range: KeyRange): AsyncGenerator<LayerEntry> {
+    let last: LayerEntry | null = null;
+    for (;;) {
+      try {
+        const rest: KeyRange = { first: last?.key ?? range.first, last: range.last };
+        for await (const entry of (await this.reader()).scan(rest)) {
+          if (last !== null && entry.key === last.key && entry.lsn <= last.lsn) continue;
+          last = entry;
+          yield entry;
+        }
+        return;
+      } catch (error) {
+        if (!(await this.#forgetBadFile(error))) throw error;
+      }
     }
   }
 

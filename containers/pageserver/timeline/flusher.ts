@@ -20,8 +20,6 @@ export interface FlusherOptions {
   generation: number;
   /** The remote position has advanced. */
   onRemote: (position: Position) => void;
-  /** Everything is uploaded; called before `drained` resolves. */
-  onIdle: () => void;
   onError: (error: unknown, what: string) => void;
   onSuperseded: (error: SupersededError) => void;
   /** Waits; rejects when the pageserver exits. */
@@ -59,10 +57,7 @@ export class Flusher {
 
   /** There are frozen layers. */
   kick(): void {
-    if (!this.#flushing && !this.#stopped) {
-      this.#flushing = true;
-      void this.#flushAll().finally(() => (this.#flushing = false));
-    }
+    if (!this.#flushing && !this.#stopped) void this.#flushAll();
   }
   /** Resolves when few enough layers are frozen for ingest to go on. */
   room(): Promise<void> {
@@ -92,14 +87,16 @@ export class Flusher {
 
   async #flushAll(): Promise<void> {
     const { stack } = this.#options;
+    this.#flushing = true;
     for (let frozen = stack.frozen[0]; frozen !== undefined && !this.#stopped; frozen = stack.frozen[0]) {
       const layer = await this.#retry(`flush of a layer`, () => this.#write(frozen));
-      if (layer === undefined) return;
+      if (layer === undefined) break;
       stack.flushed(frozen, layer);
       this.#uploads.push({ layer, end: frozen.end });
       this.#progressed();
-      this.#kickUploads();
+      if (!this.#uploading) void this.#uploadAll();
     }
+    this.#flushing = false;
   }
 
   async #write({ memory }: FrozenLayer): Promise<StoredLayer | null> {
@@ -116,19 +113,9 @@ export class Flusher {
     });
   }
 
-  #kickUploads(): void {
-    if (this.#uploading || this.#stopped) return;
-    this.#uploading = true;
-    void this.#uploadAll().finally(() => {
-      this.#uploading = false;
-      if (!this.isIdle) return;
-      this.#options.onIdle();
-      this.#progressed();
-    });
-  }
-
   async #uploadAll(): Promise<void> {
     const { store, remote } = this.#options;
+    this.#uploading = true;
     for (let next = this.#uploads[0]; next !== undefined && !this.#stopped; next = this.#uploads[0]) {
       const { layer, end } = next;
       const done = await this.#retry('upload of a layer', async () => {
@@ -136,10 +123,12 @@ export class Flusher {
         await remote.publish({ insert: layer === null ? [] : [layer], position: end });
         return true;
       });
-      if (done === undefined) return;
+      if (done === undefined) break;
       this.#uploads.shift();
       this.#options.onRemote(end);
+      this.#progressed();
     }
+    this.#uploading = false;
   }
 
   /** Tries until it works; undefined when stopped or superseded. */

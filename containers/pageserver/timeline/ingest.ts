@@ -53,7 +53,7 @@ export class WalIngest {
       startLsn: lsn,
       facts: postgres18,
       systemIdentifier: BigInt(options.spec.systemIdentifier),
-      previous: previousLsn,
+      ...(previousLsn === 0 ? {} : { previous: previousLsn }),
     });
   }
   /** Where the next pushed byte must stand. */

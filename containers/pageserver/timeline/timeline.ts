@@ -104,8 +104,10 @@ export class Timeline {
       store,
       remote,
       generation,
-      onRemote: () => this.#receiver.report(),
-      onIdle: () => this.#compactor.kick(),
+      onRemote: () => {
+        this.#receiver.report();
+        this.#compactor.kick();
+      },
       onError,
       onSuperseded,
       sleep,

@@ -1,0 +1,453 @@
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { afterEach, describe, expect, test } from 'vitest';
+import { MemoryStorage } from '../../../../containers/pageserver/remote/memory.ts';
+import { StorageError } from '../../../../containers/pageserver/remote/storage.ts';
+import { Timeline } from '../../../../containers/pageserver/timeline/timeline.ts';
+import { crc32c } from '../../../../lib/postgres/crc32c.ts';
+import { lsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
+import {
+  CHECKPOINT_KEY,
+  kindRange,
+  relationPageKey,
+  relationSizeKey,
+  slruPageKey,
+  type Key,
+} from '../../../../lib/storage/key.ts';
+import { layerName } from '../../../../lib/storage/layers/descriptor.ts';
+import { decodeIndex } from '../../../../lib/storage/layers/timeline-index.ts';
+import { decodeSize } from '../../../../lib/storage/value.ts';
+import type { MemoryStore } from '../../../support/memory-store.ts';
+import {
+  FakeSafekeepers,
+  modelOf,
+  spec,
+  START_LSN,
+  SYSTEM_IDENTIFIER,
+  testContext,
+  type TestContext,
+} from './support.ts';
+import { WalBuilder } from './wal-builder.ts';
+
+const RELATIONS = [16384, 16385, 16386];
+
+/** `count` pages and commits, each page of a few relations overwritten again and again. */
+function someWal(count: number, seed = 1): WalBuilder {
+  const wal = new WalBuilder(START_LSN, SYSTEM_IDENTIFIER);
+  let state = seed;
+  const random = (max: number) => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) % max;
+  for (let i = 0; i < count; i++) {
+    if (random(3) === 0) wal.commit(700 + i);
+    else wal.page(RELATIONS[random(3)], random(12), seed * 1000 + i);
+  }
+  return wal;
+}
+
+const contexts: TestContext[] = [];
+const timelines: Timeline[] = [];
+afterEach(() => {
+  for (const timeline of timelines.splice(0)) timeline.abandon();
+  for (const context of contexts.splice(0)) context.remove();
+});
+async function attach(
+  options: Parameters<typeof testContext>[0],
+): Promise<{ timeline: Timeline; context: TestContext }> {
+  const context = testContext(options);
+  contexts.push(context);
+  const timeline = await Timeline.attach(context, spec);
+  timelines.push(timeline);
+  return { timeline, context };
+}
+
+/** Everything that the timeline says as of `at` equals what the model says. */
+async function expectSame(timeline: Timeline, model: MemoryStore, at: Lsn): Promise<void> {
+  const truth = model.view(at);
+  const view = timeline.view(await timeline.waitFor(at));
+  for (const kind of ['database', 'relationMap', 'slruSegment', 'relationSize'] as const) {
+    const [expected, found] = [truth, view].map((each) => Array.fromAsync(each.scan(kindRange(kind))));
+    expect(await found, kind).toEqual(await expected);
+  }
+  const keys: Key[] = [CHECKPOINT_KEY, slruPageKey('pg_xact', 0, 0)];
+  for (const relNumber of RELATIONS) {
+    const relation = { spcOid: 1663, dbOid: 5, relNumber, fork: 0 };
+    const size = await truth.get(relationSizeKey(relation));
+    for (let block = 0; block < (size === null ? 0 : decodeSize(size)); block++)
+      keys.push(relationPageKey(relation, block));
+  }
+  for (const key of keys) {
+    const [expected, found] = [await truth.get(key), await view.get(key)];
+    expect(found === null ? null : crc32c(found), `key of kind ${key.charCodeAt(0)}`).toBe(
+      expected === null ? null : crc32c(expected),
+    );
+  }
+}
+const idle = async (timeline: Timeline): Promise<void> => {
+  while (!timeline.isIdle) await new Promise((resolve) => setTimeout(resolve, 1));
+};
+const layerCount = (timeline: Timeline, kind: 'level0' | 'delta' | 'image') =>
+  timeline
+    .status()
+    .layers.filter(({ name }) =>
+      kind === 'image'
+        ? /__[0-9a-f]{16}-[0-9a-f]{8}$/.test(name)
+        : /__.{16}-.{16}-/.test(name) && name.startsWith('0'.repeat(36)) === (kind === 'level0'),
+    ).length;
+
+describe('reads', () => {
+  test('equal the model at every LSN, from memory, from layers, after compaction, after restarts', async () => {
+    const wal = someWal(500);
+    const model = await modelOf(wal);
+    const safekeepers = new FakeSafekeepers(wal);
+    const storage = new MemoryStorage();
+    const some = wal.ends.filter((_, i) => i % 41 === 0);
+
+    const settings = { quietMs: 20 };
+    const { timeline: first, context } = await attach({ storage, safekeepers, generation: 1, settings });
+    for (const at of some) {
+      safekeepers.commit(at);
+      await expectSame(first, model, at);
+    }
+    safekeepers.commit();
+    for (const at of [...some, wal.endLsn]) await expectSame(first, model, at);
+    await idle(first);
+    expect(layerCount(first, 'delta')).toBeGreaterThan(0);
+    expect(layerCount(first, 'image')).toBeGreaterThan(1);
+    await first.stop();
+    expect(context.errors).toEqual([]);
+
+    const { timeline: cold } = await attach({ storage, safekeepers, generation: 2 });
+    expect(cold.ingestedLsn).toBe(wal.endLsn);
+    for (const at of [wal.endLsn, ...some]) await expectSame(cold, model, at);
+    await cold.stop();
+
+    const { diskFolder } = context;
+    const { timeline: warm } = await attach({ storage, safekeepers, generation: 3, diskFolder });
+    expect(warm.status().layers.some(({ isLocal }) => isLocal)).toBe(true);
+    for (const at of [wal.endLsn, ...some]) await expectSame(warm, model, at);
+  });
+
+  test('equal the model whatever the sizes of chunks and layers', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 1000 }),
+        fc.integer({ min: 100, max: 300_000 }),
+        fc.integer({ min: 20_000, max: 500_000 }),
+        fc.array(fc.nat(149), { minLength: 1, maxLength: 3 }),
+        async (seed, chunkBytes, openLayerBytesMax, cuts) => {
+          const wal = someWal(150, seed);
+          const safekeepers = new FakeSafekeepers(wal);
+          safekeepers.chunkBytes = chunkBytes;
+          const storage = new MemoryStorage();
+          const model = await modelOf(wal);
+          let generation = 0;
+          for (const cut of [...cuts.sort((a, b) => a - b), 149]) {
+            const settings = { openLayerBytesMax };
+            const { timeline } = await attach({ storage, safekeepers, generation: ++generation, settings });
+            safekeepers.commit(wal.ends[cut]);
+            await timeline.waitFor(wal.ends[cut]);
+            if (generation % 2 === 1) await timeline.stop();
+            else timeline.abandon();
+          }
+          const { timeline } = await attach({ storage, safekeepers, generation: ++generation });
+          for (const at of [START_LSN, wal.ends[70], wal.endLsn]) await expectSame(timeline, model, at);
+        },
+      ),
+      { numRuns: 12 },
+    );
+  });
+
+  test('a new timeline is readable at its start before any WAL, by whatever position names that', async () => {
+    const wal = someWal(0);
+    const { timeline } = await attach({
+      storage: new MemoryStorage(),
+      safekeepers: new FakeSafekeepers(wal),
+      generation: 1,
+    });
+    await expectSame(timeline, await modelOf(wal), START_LSN);
+    expect(await timeline.waitFor(lsn(START_LSN + 40)), 'just behind the page header').toBe(START_LSN);
+    await expect(timeline.waitFor(lsn(START_LSN - 8))).rejects.toMatchObject({ code: 'belowWindow' });
+  });
+});
+
+describe('waiting for an LSN', () => {
+  test('ends when it is ingested, and is bounded', async () => {
+    const wal = someWal(20);
+    const safekeepers = new FakeSafekeepers(wal);
+    const { timeline } = await attach({ storage: new MemoryStorage(), safekeepers, generation: 1 });
+    await expect(timeline.waitFor(wal.endLsn, 20)).rejects.toMatchObject({ code: 'behind' });
+    const waiting = timeline.waitFor(wal.endLsn);
+    safekeepers.commit(wal.ends[5]);
+    safekeepers.commit();
+    expect(await waiting).toBe(wal.endLsn);
+    const stopping = timeline.waitFor(lsn(wal.endLsn + 800));
+    timeline.abandon();
+    await expect(stopping).rejects.toMatchObject({ code: 'stopping' });
+    await expect(timeline.waitFor(wal.endLsn)).rejects.toMatchObject({ code: 'stopping' });
+  });
+
+  test('tries another safekeeper when one is down or does not get on', async () => {
+    const wal = someWal(50);
+    const safekeepers = new FakeSafekeepers(wal);
+    safekeepers.state[1] = 'down';
+    safekeepers.state[2] = 'stuck';
+    const { timeline } = await attach({ storage: new MemoryStorage(), safekeepers, generation: 1 });
+    safekeepers.commit();
+    await timeline.waitFor(wal.endLsn, 5_000);
+    expect(safekeepers.connections.map(({ n }) => n).slice(0, 3)).toEqual([1, 2, 3]);
+  });
+
+  test('goes on at the last whole record after a connection was lost in the middle of one', async () => {
+    const wal = someWal(60);
+    const safekeepers = new FakeSafekeepers(wal);
+    const { timeline } = await attach({ storage: new MemoryStorage(), safekeepers, generation: 1 });
+    for (let i = 10; i < 60; i += 10) {
+      safekeepers.commit(lsn(wal.ends[i] + 40));
+      await timeline.waitFor(wal.ends[i]);
+      safekeepers.disconnect(1 + ((safekeepers.connections.length - 1) % 3));
+    }
+    safekeepers.commit();
+    await timeline.waitFor(wal.endLsn);
+    await expectSame(timeline, await modelOf(wal), wal.endLsn);
+    expect(safekeepers.connections.every(({ from }) => from === START_LSN || wal.ends.includes(from))).toBe(
+      true,
+    );
+  });
+
+  test('says why when the WAL is damaged, and recovers when another safekeeper has it whole', async () => {
+    const wal = someWal(30);
+    const safekeepers = new FakeSafekeepers(wal);
+    const { timeline } = await attach({ storage: new MemoryStorage(), safekeepers, generation: 1 });
+    const damaged = wal.bytes(wal.ends[10], wal.ends[11]);
+    damaged[30] ^= 1;
+    safekeepers.commit();
+    await expect(timeline.waitFor(wal.endLsn, 300)).rejects.toThrow(/CRC/);
+    await expectSame(timeline, await modelOf(someWal(30)), wal.ends[10]);
+    damaged[30] ^= 1;
+    await timeline.waitFor(wal.endLsn);
+    await expectSame(timeline, await modelOf(wal), wal.endLsn);
+  });
+});
+
+describe('uploads', () => {
+  test('report a position only once it is in storage; after a wipe everything from there on is pulled again', async () => {
+    const wal = someWal(120);
+    const model = await modelOf(wal);
+    const safekeepers = new FakeSafekeepers(wal);
+    const storage = new MemoryStorage();
+    const { timeline } = await attach({ storage, safekeepers, generation: 1 });
+    safekeepers.onReport = ({ remoteConsistentLsn, ingestedLsn }) => {
+      const index = [...storage.objects].find(([key]) => key.endsWith('index-00000001.json'))![1];
+      expect(decodeIndex(index, crc32c).diskConsistentLsn).toBeGreaterThanOrEqual(remoteConsistentLsn);
+      expect(ingestedLsn).toBeGreaterThanOrEqual(remoteConsistentLsn);
+    };
+    safekeepers.commit();
+    await timeline.waitFor(wal.endLsn);
+    timeline.abandon();
+    const from = safekeepers.lastReport!.remoteConsistentLsn;
+    const { timeline: next } = await attach({ storage, safekeepers, generation: 2 });
+    await expectSame(next, model, wal.endLsn);
+    expect(safekeepers.connections.at(-1)!.from).toBeGreaterThanOrEqual(from);
+  });
+
+  test('storage that is down stops nothing else, and is caught up with when it comes back', async () => {
+    const wal = someWal(300);
+    const model = await modelOf(wal);
+    const safekeepers = new FakeSafekeepers(wal);
+    const storage = new MemoryStorage();
+    const { timeline, context } = await attach({ storage, safekeepers, generation: 1 });
+    storage.before = () => {
+      throw new StorageError('unavailable', 'down');
+    };
+    safekeepers.commit();
+    await timeline.waitFor(wal.endLsn);
+    await expectSame(timeline, model, wal.endLsn);
+    expect(timeline.isIdle).toBe(false);
+    expect(context.errors.length).toBeGreaterThan(0);
+    storage.before = null;
+    await timeline.stop();
+    expect(timeline.status().remoteConsistentLsn).toBe(timeline.status().lastRecordLsn);
+  });
+
+  test('with no compute the tail is uploaded without being asked, and the timeline is idle', async () => {
+    const wal = someWal(10);
+    const safekeepers = new FakeSafekeepers(wal);
+    const { timeline } = await attach({
+      storage: new MemoryStorage(),
+      safekeepers,
+      generation: 1,
+      settings: { quietMs: 5 },
+    });
+    const detach = timeline.computeAttached();
+    safekeepers.commit();
+    await timeline.waitFor(wal.endLsn);
+    expect(timeline.isIdle).toBe(false);
+    detach();
+    await idle(timeline);
+    expect(timeline.status().remoteConsistentLsn).toBe(timeline.status().lastRecordLsn);
+  });
+});
+
+describe('the local disk is a cache', () => {
+  test('a damaged or vanished file is dropped, and the object is read', async () => {
+    const wal = someWal(200);
+    const model = await modelOf(wal);
+    const safekeepers = new FakeSafekeepers(wal);
+    const storage = new MemoryStorage();
+    const { timeline, context } = await attach({ storage, safekeepers, generation: 1 });
+    safekeepers.commit();
+    await timeline.waitFor(wal.endLsn);
+    await timeline.stop();
+    const folder = `${context.diskFolder}/layers/${spec.timelineId}`;
+    for (const [i, name] of readdirSync(folder).entries()) {
+      const bytes = readFileSync(`${folder}/${name}`);
+      for (let at = 0; at < bytes.length; at += 512) bytes[at] ^= 0x40;
+      if (i % 2 === 0) writeFileSync(`${folder}/${name}`, bytes);
+    }
+    writeFileSync(`${folder}/leftover.partial`, 'x');
+    const { diskFolder } = context;
+    const { timeline: next, context: nextContext } = await attach({
+      storage,
+      safekeepers,
+      generation: 2,
+      diskFolder,
+    });
+    expect(existsSync(`${folder}/leftover.partial`)).toBe(false);
+    rmSync(`${folder}/${readdirSync(folder)[1]}`);
+    for (const at of [wal.ends[50], wal.ends[120], wal.endLsn]) await expectSame(next, model, at);
+    expect(nextContext.errors.map(({ what }) => what).join()).toContain('dropped');
+  });
+
+  test('a damaged object is an error, never a wrong page', async () => {
+    const wal = someWal(200);
+    const safekeepers = new FakeSafekeepers(wal);
+    const storage = new MemoryStorage();
+    const { timeline } = await attach({ storage, safekeepers, generation: 1 });
+    safekeepers.commit();
+    await timeline.waitFor(wal.endLsn);
+    await timeline.stop();
+    for (const [key, bytes] of storage.objects) if (!key.endsWith('.json')) bytes[bytes.length >> 1] ^= 1;
+    const attached = attach({ storage, safekeepers, generation: 2 }).then(async ({ timeline }) =>
+      expectSame(timeline, await modelOf(wal), wal.endLsn),
+    );
+    await expect(attached).rejects.toThrow(/checksum|was not ingested/);
+  });
+
+  test('the index of another cluster is refused', async () => {
+    const safekeepers = new FakeSafekeepers(someWal(0));
+    const storage = new MemoryStorage();
+    const { timeline } = await attach({ storage, safekeepers, generation: 1 });
+    await timeline.stop();
+    const context = testContext({ storage, safekeepers, generation: 2 });
+    contexts.push(context);
+    await expect(Timeline.attach(context, { ...spec, systemIdentifier: '1' })).rejects.toMatchObject({
+      code: 'mismatch',
+    });
+  });
+});
+
+describe('generations', () => {
+  test('an older pageserver that still runs does no harm, and learns that it is superseded', async () => {
+    const wal = someWal(400);
+    const model = await modelOf(wal);
+    const safekeepers = new FakeSafekeepers(wal);
+    const storage = new MemoryStorage();
+    const { timeline: older, context } = await attach({ storage, safekeepers, generation: 1 });
+    safekeepers.commit(wal.ends[100]);
+    await older.waitFor(wal.ends[100]);
+    const { timeline: newer } = await attach({ storage, safekeepers, generation: 2 });
+    safekeepers.commit();
+    await newer.waitFor(wal.endLsn);
+    expect(await context.superseded).toMatchObject({ name: 'SupersededError' });
+    older.abandon();
+    await newer.stop();
+    const index = decodeIndex(
+      [...storage.objects].find(([key]) => key.endsWith('index-00000002.json'))![1],
+      crc32c,
+    );
+    for (const { descriptor, size } of index.layers)
+      expect([...storage.objects].find(([key]) => key.endsWith(layerName(descriptor)))?.[1].length).toBe(
+        size,
+      );
+    const { timeline: last } = await attach({ storage, safekeepers, generation: 3 });
+    await expectSame(last, model, wal.endLsn);
+    await expect(attach({ storage, safekeepers, generation: 2 })).rejects.toMatchObject({
+      name: 'SupersededError',
+    });
+  });
+});
+
+/** Storage that stops for good at its nth change, before or after it takes effect: the process is killed there. */
+class DyingStorage extends MemoryStorage {
+  changes = 0;
+  #dead = false;
+  readonly #diesAt: number;
+  readonly #effect: 'before' | 'after';
+  constructor(objects: Map<string, Uint8Array>, diesAt: number, effect: 'before' | 'after') {
+    super();
+    for (const [key, bytes] of objects) this.objects.set(key, bytes);
+    this.#diesAt = diesAt;
+    this.#effect = effect;
+  }
+  async #step(change: () => Promise<void>): Promise<void> {
+    if (this.#dead) return new Promise(() => {});
+    const dies = ++this.changes === this.#diesAt;
+    if (!dies || this.#effect === 'after') await change();
+    if (!dies) return;
+    this.#dead = true;
+    this.died();
+    return new Promise(() => {});
+  }
+  died: () => void = () => {};
+  override put(key: string, bytes: Uint8Array): Promise<void> {
+    return this.#step(() => super.put(key, bytes));
+  }
+  override delete(keys: readonly string[]): Promise<void> {
+    return this.#step(() => super.delete(keys));
+  }
+}
+
+test('a kill at any change of storage, done or not done, loses nothing', async () => {
+  const wal = someWal(160, 7);
+  const model = await modelOf(wal);
+  const settings = { openLayerBytesMax: 120_000, quietMs: 5 };
+  const { timeline, context } = await attach({
+    storage: new DyingStorage(new Map(), Infinity, 'after'),
+    safekeepers: allCommitted(wal),
+    generation: 1,
+    settings,
+  });
+  await timeline.waitFor(wal.endLsn);
+  await idle(timeline);
+  await timeline.stop();
+  const { changes } = context.storage as DyingStorage;
+  expect(changes).toBeGreaterThan(20);
+  for (let diesAt = 1; diesAt <= changes; diesAt++) {
+    for (const effect of ['before', 'after'] as const) {
+      const storage = new DyingStorage(new Map(), diesAt, effect);
+      const died = new Promise<void>((resolve) => (storage.died = resolve));
+      const safekeepers = allCommitted(wal);
+      const victim = attach({ storage, safekeepers, generation: 1, settings }).then(async ({ timeline }) => {
+        await timeline.waitFor(wal.endLsn);
+        await idle(timeline);
+        await timeline.stop();
+      });
+      await Promise.race([died, victim.catch(() => undefined)]);
+      for (const each of timelines.splice(0)) each.abandon();
+      const reported = safekeepers.lastReport?.remoteConsistentLsn ?? START_LSN;
+      const { timeline: next } = await attach({
+        storage: new DyingStorage(storage.objects, Infinity, 'after'),
+        safekeepers: allCommitted(wal),
+        generation: 2,
+      });
+      expect(next.ingestedLsn).toBeGreaterThanOrEqual(reported);
+      for (const at of [wal.ends[40], wal.ends[110], wal.endLsn]) await expectSame(next, model, at);
+      await next.stop();
+    }
+  }
+}, 60_000);
+
+function allCommitted(wal: WalBuilder): FakeSafekeepers {
+  const safekeepers = new FakeSafekeepers(wal);
+  safekeepers.commit();
+  return safekeepers;
+}
