@@ -53,6 +53,9 @@ export function reconstruct(
       own = false;
       continue;
     }
+    if (value[0] === VALUE_TAG.unreadable) {
+      throw new ReconstructError('redo', key, new TextDecoder().decode(value.subarray(1)));
+    }
     if (startsChain(value)) {
       content = new Uint8Array(PAGE_SIZE);
     } else if (content === null) {

@@ -9,6 +9,7 @@
  *       3  recordFromZero   the same upon a page of zeros                                          starts
  *       4  operation        a page operation (page-operation.ts) upon the older value
  *       5  operationFromZero  the same upon a page of zeros                                        starts
+ *       6  unreadable       why in UTF-8: the copy of a page that could not be rebuilt             starts
  *
  * Values are filed at the *end* LSN of the record that they come from, at most one per key and LSN. The first
  * value of a block after its fork was extended over it starts a chain, so nothing older shines through after
@@ -28,6 +29,7 @@ export const VALUE_TAG = {
   recordFromZero: 3,
   operation: 4,
   operationFromZero: 5,
+  unreadable: 6,
 } as const;
 
 /** A value at the end LSN of its record. */
@@ -79,6 +81,14 @@ export function operationValue(code: number, payload: Uint8Array, fromZero: bool
   const value = tagged(fromZero ? VALUE_TAG.operationFromZero : VALUE_TAG.operation, 1 + payload.length);
   value[1] = code;
   value.set(payload, 2);
+  return value;
+}
+
+/** Every read of the key fails with `why`, until something newer starts a chain. */
+export function unreadableValue(why: string): Value {
+  const text = new TextEncoder().encode(why);
+  const value = tagged(VALUE_TAG.unreadable, text.length);
+  value.set(text, 1);
   return value;
 }
 

@@ -117,44 +117,20 @@ export const mixedWorkload: WorkloadStep[] = [
         'create table locked (id int primary key, v int); insert into locked select i, 0 from generate_series(1, 2300) i',
       );
       const clients = await Promise.all([1, 2, 3].map(() => cluster.connect()));
-      for (const client of clients) {
-        await client.query('begin; select count(*) from (select * from locked for key share) l');
-      }
+      for (const client of clients) await client.query('begin');
+      await clients[0].query('select count(*) from (select * from locked for key share) l');
+      // Each row is locked by another subtransaction, so each gets a multixact of its own: two pages of them.
+      await clients[1].query(
+        'do $$ begin for i in 1..2200 loop begin perform * from locked where id = i for key share; exception when others then null; end; end loop; end $$',
+      );
       await clients[0].query('update locked set v = 1 where id <= 300');
+      // Locks the old row, and as that has been updated also its new version.
+      await clients[2].query('select count(*) from (select * from locked where id <= 50 for key share) l');
       await clients[0].query('commit');
       await clients[1].query('rollback');
       await clients[2].query('commit');
       for (const client of clients) await client.end();
       await cluster.query('update locked set v = v + 1 where id % 2 = 0');
-    },
-  },
-  {
-    name: 'prepared transactions',
-    run: async (cluster) => {
-      const client = await cluster.connect();
-      const prepare = (name: string, body: string) =>
-        client.query(`begin; ${body}; prepare transaction '${name}'`);
-      await client.query('create table dropped_by_prepared (a int primary key); create table pinned (a int)');
-      await prepare(
-        'commits',
-        "insert into nested values (1, 'p'); savepoint a; insert into nested values (2); create table made_by_prepared (a int); drop table dropped_by_prepared",
-      );
-      await prepare(
-        'aborts',
-        'insert into nested values (3); create table lost_by_prepared (a int primary key); savepoint b; insert into nested values (4)',
-      );
-      await prepare(
-        'stays',
-        "insert into pinned values (5); savepoint c; insert into pinned values (6)",
-      );
-      await client.query('checkpoint');
-      await prepare(
-        'stays too, with a longer name',
-        'insert into pinned values (1), (2); update pinned set a = 3 where a = 1',
-      );
-      await client.query("commit prepared 'commits'");
-      await client.query("rollback prepared 'aborts'");
-      await client.end();
     },
   },
   sql(
@@ -210,6 +186,32 @@ export const mixedWorkload: WorkloadStep[] = [
     drop index concurrently tree_both;
     reindex index concurrently tree_d`,
   ),
+  {
+    name: 'prepared transactions',
+    run: async (cluster) => {
+      const client = await cluster.connect();
+      const prepare = (name: string, body: string) =>
+        client.query(`begin; ${body}; prepare transaction '${name}'`);
+      await client.query('create table dropped_by_prepared (a int primary key); create table pinned (a int)');
+      await prepare(
+        'commits',
+        "insert into nested values (1, 'p'); savepoint a; insert into nested values (2); create table made_by_prepared (a int); drop table dropped_by_prepared",
+      );
+      await prepare(
+        'aborts',
+        'insert into nested values (3); create table lost_by_prepared (a int primary key); savepoint b; insert into nested values (4)',
+      );
+      await prepare('stays', 'insert into pinned values (5); savepoint c; insert into pinned values (6)');
+      await client.query('checkpoint');
+      await prepare(
+        'stays too, with a longer name',
+        'insert into pinned values (1), (2); update pinned set a = 3 where a = 1',
+      );
+      await client.query("commit prepared 'commits'");
+      await client.query("rollback prepared 'aborts'");
+      await client.end();
+    },
+  },
   sql(
     'rewrites and mapped relations',
     `

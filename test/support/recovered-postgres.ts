@@ -22,6 +22,8 @@ export interface Recovery {
   wal: Uint8Array;
   /** The end of a record within it. */
   toLsn: Lsn;
+  /** That of the WAL, where it is not the base's own. */
+  systemIdentifier?: bigint;
   settings?: Readonly<Record<string, string>>;
 }
 
@@ -47,6 +49,7 @@ export async function recover(recovery: Recovery): Promise<Recovered> {
       control.checkPoint = recovery.checkPointLsn;
       control.checkPointCopy.redo = recovery.checkPointLsn;
     }
+    control.systemIdentifier = recovery.systemIdentifier ?? control.systemIdentifier;
     control.state = DATABASE_STATE.inProduction;
     writeFileSync(controlPath, encodeControlFile(control));
     writeWal(dataDirectory, startLsn, recovery.wal.subarray(0, toLsn - startLsn));

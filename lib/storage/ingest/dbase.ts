@@ -6,8 +6,9 @@
 import { assert } from '../../assert.ts';
 import type { Lsn } from '../../postgres/lsn.ts';
 import { databaseKey, pageKeyOfSize, parseKey, relationMapKey, relationSizeKey, type Key } from '../key.ts';
+import { ReconstructError } from '../reconstruct.ts';
 import { readRequired } from '../state/timeline-state.ts';
-import { ABSENT, imageValue, type Emit } from '../value.ts';
+import { ABSENT, imageValue, unreadableValue, type Emit, type Value } from '../value.ts';
 import type { StorageView } from '../view.ts';
 import { mainData, unknownRecord, type IngestContext } from './context.ts';
 
@@ -107,13 +108,27 @@ function moveSizeKey(sizeKey: Key, to: Database): Key {
   return relationSizeKey({ ...parts, ...to });
 }
 
-/** Carries out a `DatabaseCopy`: emits every page of the new database and its relation map, at `copy.writeLsn`. */
+/**
+ * Carries out a `DatabaseCopy`: emits every page of the new database and its relation map, at `copy.writeLsn`. The copy
+ * of a page that redo cannot rebuild (its resource manager is not known) is a value that says so: that must
+ * not keep the rest of the WAL from being ingested.
+ */
 export async function copyDatabase(copy: DatabaseCopy, source: StorageView, emit: Emit): Promise<void> {
   for (const { from, to, blocks } of copy.files) {
     for (let block = 0; block < blocks; block++) {
-      const page = await readRequired(source, pageKeyOfSize(from, block));
-      emit(pageKeyOfSize(to, block), imageValue(page));
+      emit(pageKeyOfSize(to, block), await copyPage(source, pageKeyOfSize(from, block)));
     }
   }
   emit(copy.relationMap.to, imageValue(await readRequired(source, copy.relationMap.from)));
+}
+
+async function copyPage(source: StorageView, from: Key): Promise<Value> {
+  try {
+    return imageValue(await readRequired(source, from));
+  } catch (error) {
+    if (error instanceof ReconstructError && error.code === 'redo') {
+      return unreadableValue(`copied from a page that cannot be rebuilt: ${error.message}`);
+    }
+    throw error;
+  }
 }
