@@ -211,7 +211,15 @@ export class WalDecoder {
   #skipContinuation(flags: number): boolean {
     if ((flags & XLP_FIRST_IS_CONTRECORD) === 0) return true;
     const page = this.#at & ~PAGE_MASK;
-    const rest = alignUp(this.#windowData.getUint32(page + 16, true), 8);
+    const remaining = this.#windowData.getUint32(page + 16, true);
+    if (remaining === 0) {
+      throw new WalError(
+        'contrecord',
+        this.#lsnOf(page),
+        'the page continues a record of which nothing is left',
+      );
+    }
+    const rest = alignUp(remaining, 8);
     const next = page + WAL_PAGE_BYTES;
     if (rest > next - this.#at) {
       this.#at = next;
