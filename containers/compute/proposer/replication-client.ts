@@ -73,7 +73,8 @@ export class ReplicationClient {
       this.#socket.write(serialize.startup({ user, replication: 'true', application_name: applicationName }));
     });
     this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk));
-    this.#socket.on('error', (error) => this.#end(error));
+    // A walsender that has said goodbye does not read our last status any more: the socket is reset then.
+    this.#socket.on('error', (error) => this.#end(this.#orderly ? null : error));
     this.#socket.on('close', () =>
       this.#end(this.#orderly ? null : new Error('Postgres ended the WAL stream')),
     );

@@ -310,7 +310,7 @@ export function show(message: ProposerMessage | AcceptorMessage): string {
       const length = message.wal.reduce((sum, part) => sum + part.length, 0);
       const end = message.beginLsn + length;
       const record = message.recordEndLsn === end ? '' : ` record=${at(message.recordEndLsn)}`;
-      const range = length === 0 ? `${at(end)}` : `${at(message.beginLsn)}..${at(end)}`;
+      const range = length === 0 ? at(end) : `${at(message.beginLsn)}..${at(end)}`;
       return `append term=${message.term} ${range}${record} commit=${at(message.commitLsn)}`;
     }
     case 'position': {

@@ -1,0 +1,170 @@
+/**
+ * Three real safekeepers in a real workerd, for tests: `await SafekeeperEdge.start()`.
+ *
+ * State lies in a temporary folder, so `kill()` (kill -9 of workerd) followed by `restart()` is what a crash is.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare';
+import type { AcceptorSocket } from '../../../containers/compute/proposer/acceptor-link.ts';
+import { TIMELINE_START_LSN, type TimelineSpec } from '../../../lib/protocol/specs.ts';
+
+export const testTimeline = (systemIdentifier = '7400000000000000001'): TimelineSpec => ({
+  projectId: 'quiet-tide-1',
+  timelineId: 'c0ffee00c0ffee00c0ffee00c0ffee00',
+  postgresMajor: 18,
+  systemIdentifier,
+  startLsn: TIMELINE_START_LSN,
+  origin: { kind: 'template' },
+});
+
+export interface SafekeeperStatus {
+  term: number;
+  flushLsn: string;
+  commitLsn: string;
+  writtenLsn: string;
+  truncateLsn: string;
+  localBeginLsn: string;
+  backupLsn: string;
+  partialBackupLsn: string;
+  remoteConsistentLsn: string;
+  backupBy: number;
+  history: { term: number; lsn: string }[];
+  readers: { sentLsn: string; ingestedLsn: string }[];
+}
+
+/**
+ * A Worker that holds nothing but safekeepers: `/{n}/rest` is `/rest` of safekeeper n of one timeline, with the
+ * headers that the egress handler sets. It is text because the rest of test/ has Node's types, not a Worker's.
+ */
+const WORKER = `
+  export { Safekeeper } from './durable-objects/safekeeper/safekeeper.ts';
+  export default {
+    fetch(request, env) {
+      const url = new URL(request.url);
+      const [, n, ...rest] = url.pathname.split('/');
+      const { projectId, timelineId } = JSON.parse(env.TIMELINE);
+      const headers = new Headers(request.headers);
+      if (!headers.has('X-Ebb-Timeline')) headers.set('X-Ebb-Timeline', env.TIMELINE);
+      if (!headers.has('X-Ebb-Safekeeper')) headers.set('X-Ebb-Safekeeper', n);
+      const stub = env.SAFEKEEPER.getByName(projectId + '/' + timelineId + '/' + n);
+      const target = 'http://safekeeper/' + rest.join('/') + url.search;
+      if (rest[0] === 'remove') return stub.remove().then(() => new Response(null, { status: 204 }));
+      return stub.fetch(new Request(target, new Request(request, { headers })));
+    },
+  };
+`;
+let bundle: Promise<string> | undefined;
+const bundled = (): Promise<string> =>
+  (bundle ??= build({
+    stdin: { contents: WORKER, resolveDir: fileURLToPath(new URL('../../..', import.meta.url)) },
+    bundle: true,
+    format: 'esm',
+    target: 'esnext',
+    write: false,
+    conditions: ['workerd', 'worker', 'browser'],
+    external: ['cloudflare:*', 'node:*'],
+  }).then((result) => result.outputFiles[0].text));
+
+export class SafekeeperEdge {
+  readonly timeline: TimelineSpec;
+  readonly #state: string;
+  #miniflare: Miniflare | null = null;
+  #origin = '';
+
+  private constructor(timeline: TimelineSpec, state: string) {
+    this.timeline = timeline;
+    this.#state = state;
+  }
+  static async start(timeline = testTimeline()): Promise<SafekeeperEdge> {
+    const edge = new SafekeeperEdge(timeline, await mkdtemp(join(tmpdir(), 'ebb-safekeepers-')));
+    await edge.restart();
+    return edge;
+  }
+
+  async restart(): Promise<void> {
+    process.env['CLOUDFLARE_CF_FETCH_ENABLED'] = 'false';
+    process.env['X_LOCAL_OBSERVABILITY'] = 'false';
+    process.env['X_LOCAL_EXPLORER'] = 'false';
+    const options = {
+      host: '127.0.0.1',
+      port: 0,
+      cf: false,
+      log: new Log(LogLevel.WARN),
+      name: 'safekeepers',
+      modules: [{ type: 'ESModule', path: 'index.mjs', contents: await bundled() }],
+      compatibilityDate: '2026-11-01',
+      compatibilityFlags: ['nodejs_compat'],
+      durableObjects: { SAFEKEEPER: { className: 'Safekeeper', useSQLite: true } },
+      r2Buckets: { BUCKET: { id: 'wal' } },
+      bindings: { TIMELINE: JSON.stringify(this.timeline) },
+    };
+    const converted = convertV4MiniflareOptions(options as Parameters<typeof convertV4MiniflareOptions>[0]);
+    this.#miniflare = new Miniflare({ ...converted, resourcePersistencePath: this.#state });
+    this.#origin = (await this.#miniflare.ready).origin;
+  }
+
+  url(n: number, path = ''): string {
+    return `${this.#origin}/${n}/${path}`;
+  }
+  connect(n: number, path = ''): WebSocket {
+    const socket = new WebSocket(this.url(n, path).replace('http', 'ws'));
+    socket.binaryType = 'arraybuffer';
+    return socket;
+  }
+  /** For the proposer shell. */
+  readonly connectAcceptor = (n: number): AcceptorSocket => this.connect(n);
+
+  async status(n: number): Promise<SafekeeperStatus> {
+    const response = await fetch(this.url(n, 'inspect/status'));
+    if (!response.ok) throw new Error(`status of ${n}: ${response.status} ${await response.text()}`);
+    return (await response.json()) as SafekeeperStatus;
+  }
+  async wal(n: number, query: string): Promise<Uint8Array> {
+    const response = await fetch(this.url(n, `inspect/wal?${query}`));
+    if (!response.ok) throw new Error(`WAL of ${n}: ${response.status} ${await response.text()}`);
+    return new Uint8Array(await response.arrayBuffer());
+  }
+  bucket() {
+    return this.#miniflare!.getR2Bucket('BUCKET');
+  }
+
+  /** kill -9 of workerd. */
+  async kill(): Promise<void> {
+    const miniflare = this.#miniflare;
+    this.#miniflare = null;
+    const children = childrenOf(process.pid).filter((pid) => commandOf(pid).includes('workerd'));
+    const own = children.filter(
+      (pid) => environmentNames(pid, this.#state) || openFilesName(pid, this.#state),
+    );
+    for (const pid of own) process.kill(pid, 'SIGKILL');
+    if (own.length === 0) throw new Error('no workerd of this test is running');
+    await miniflare?.dispose().catch(() => undefined);
+  }
+  async stop(): Promise<void> {
+    await this.#miniflare?.dispose();
+    await rm(this.#state, { recursive: true, force: true });
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  const pids = readdirSync('/proc').map(Number).filter(Number.isInteger);
+  return pids.filter((child) => {
+    try {
+      return Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${child}/stat`, 'latin1'))?.[1]) === pid;
+    } catch {
+      return false; // it has ended meanwhile
+    }
+  });
+}
+const commandOf = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+const environmentNames = (pid: number, folder: string): boolean =>
+  readFileSync(`/proc/${pid}/environ`, 'latin1').includes(folder);
+const openFilesName = (_pid: number, _folder: string): boolean => true;
