@@ -1,8 +1,6 @@
 /**
  * The entrance for raw TCP: psql and every Postgres driver, through the Worker's `connect()` handler.
- *
- * After the handshake the runtime pumps the bytes itself (`pipeTo`), with no JavaScript between them: several
- * times the throughput of a read and write loop, and half-close and backpressure come with it.
+ * After the handshake the runtime pumps the bytes itself (splice.ts).
  */
 import type { BackendConnection, Bytes, ClientConnection } from './connection.ts';
 import type { ProxyEnv } from './env.ts';
@@ -10,6 +8,7 @@ import { PROXY_LIMITS, type ProxyLimits } from './limits.ts';
 import type { ProxyError } from './proxy-error.ts';
 import { serve } from './session.ts';
 import { SocketConnection } from './socket-connection.ts';
+import { splice } from './splice.ts';
 
 /** Serves one client; resolves when its connection is closed. `limits` are the tests' to change. */
 export async function handleTcp(
@@ -46,13 +45,7 @@ class TcpClient implements ClientConnection {
   async relay(backend: BackendConnection, early: Bytes): Promise<void> {
     if (early.length > 0) await backend.write(early);
     this.#relayed = true;
-    const client = this.#socket.streams();
-    const postgres = backend.streams();
-    const toPostgres = client.readable.pipeTo(postgres.writable);
-    const toClient = postgres.readable.pipeTo(client.writable);
-    // A client that ended still gets what Postgres has to say; when Postgres ends, nothing is left to say.
-    // A broken connection on either side is how sessions end that were not ended, and nobody is left to tell.
-    await Promise.race([toClient, toPostgres.then(() => toClient)]).catch(() => undefined);
+    await splice(this.#socket.streams(), backend.streams());
   }
 
   async finish(failed: ProxyError | null): Promise<void> {
