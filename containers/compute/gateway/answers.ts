@@ -8,6 +8,7 @@
 import type { Socket } from 'node:net';
 import { buildErrorResponse } from '../../../lib/postgres/wire/error-response.ts';
 import { BackendFraming } from './backend-framing.ts';
+import { farewell } from './farewell.ts';
 import { TransactionResolutionUnknown, type CommitGuard } from './commit-guard.ts';
 
 /**
@@ -42,10 +43,8 @@ class AnswerPath {
     this.#client.on('drain', () => {
       if (this.#state !== 'settling') this.#backend.resume();
     });
-    this.#backend.once('end', () => {
-      this.#ended = true;
-      if (this.#state === 'flowing') this.#finish();
-    });
+    this.#backend.once('end', () => this.#end());
+    this.#backend.once('close', () => this.#end());
   }
 
   #receive(chunk: Buffer, reports: boolean): void {
@@ -88,9 +87,15 @@ class AnswerPath {
     if (this.#ended && this.#state === 'flowing') this.#finish();
   }
 
+  /** The backend says no more; what is held still has its turn. */
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#state === 'flowing') this.#finish();
+  }
   #finish(): void {
     this.#guard.forget(this.#framing.pid);
-    this.#client.end();
+    farewell(this.#client);
   }
 
   #abandon(error: unknown): void {
@@ -98,10 +103,10 @@ class AnswerPath {
     this.#held = null;
     this.#behind = [];
     this.#guard.forget(this.#framing.pid);
-    this.#backend.destroy();
     const unknown =
       error instanceof TransactionResolutionUnknown ? error : new TransactionResolutionUnknown(error);
     const { code, message, hint } = unknown;
-    this.#client.end(buildErrorResponse({ severity: 'FATAL', code, message, hint }));
+    farewell(this.#client, buildErrorResponse({ severity: 'FATAL', code, message, hint }));
+    this.#backend.destroy();
   }
 }

@@ -17,6 +17,7 @@ import { passthroughPreamble } from '../../../lib/protocol/specs.ts';
 import { ADMIN_ROLE } from '../postgres/settings.ts';
 import { passAnswers } from './answers.ts';
 import type { CommitGuard } from './commit-guard.ts';
+import { farewell } from './farewell.ts';
 
 export interface GatewayOptions {
   sessionToken: string;
@@ -140,12 +141,11 @@ export class Gateway {
       if (connected) client.destroy();
       else refuse(client, '57P03', `Postgres cannot be reached: ${error.message}`);
     });
-    backend.once('close', () => client.end());
     client.once('close', () => backend.destroy());
   }
 }
 
 /** Answers with a FATAL error and closes. */
 function refuse(client: Socket, code: string, message: string): void {
-  client.end(buildErrorResponse({ severity: 'FATAL', code, message }));
+  farewell(client, buildErrorResponse({ severity: 'FATAL', code, message }));
 }
