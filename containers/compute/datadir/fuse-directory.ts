@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, symlinkSync, chownSync } from 'node:fs';
 import { join } from 'node:path';
 import { FIRST_REMOTE, newInodeBuffers } from './inodes.ts';
-import { FuseServer } from './fuse-server.ts';
+import { FuseServer, type FuseServerOptions } from './fuse-server.ts';
 import { layOut, makeBackingFolder, ownerOf, SERVED } from './local-files.ts';
 import { cleanUpMount } from './mount.ts';
 import { PageFetcher } from './page-fetcher.ts';
@@ -17,26 +17,27 @@ import {
 import { newTouched, Volume } from './volume.ts';
 import { touchedRuns } from './warm-pages.ts';
 
-/** Two: one serves while the other is in a long system call; more only contend. */
-const READERS = 2;
-const READERS_AFTER_MS = 1000;
 /** Files and directories that are only here and that the kernel knows at once. */
 const LOCAL_INODES_MAX = 1 << 19;
-const TUNING = { read_ahead_kb: 1024, max_ratio: 100, strict_limit: 0 };
+
+/** What was found best by measuring; a benchmark compares others. */
+export const FUSE_DEFAULTS: Omit<FuseServerOptions, 'mountPoint' | 'log'> = {
+  readers: 2, // one serves while the other is in a long system call; more only contend
+  readersAfterMs: 1000,
+  writeback: true,
+  tuning: { read_ahead_kb: 1024, max_ratio: 100, strict_limit: 0 },
+};
 
 /** Mounts at `place.mountPoint`. Throws DataDirectoryError `mount` where that is impossible. */
-export async function prepareFuse(place: DataDirectoryPlace): Promise<PreparedDataDirectory> {
+export async function prepareFuse(
+  place: DataDirectoryPlace,
+  options: Partial<typeof FUSE_DEFAULTS> = {},
+): Promise<PreparedDataDirectory> {
   await cleanUpMount(place.mountPoint);
   makeBackingFolder(place);
   mkdirSync(place.mountPoint, { recursive: true });
-  const server = await FuseServer.start({
-    mountPoint: place.mountPoint,
-    log: place.log,
-    readers: READERS,
-    readersAfterMs: READERS_AFTER_MS,
-    writeback: true,
-    tuning: TUNING,
-  });
+  const { mountPoint, log } = place;
+  const server = await FuseServer.start({ ...FUSE_DEFAULTS, ...options, mountPoint, log });
   return {
     mode: 'fuse',
     open: (content) => Promise.resolve(openFuse(place, server, content)),
