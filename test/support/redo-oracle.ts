@@ -67,3 +67,22 @@ export async function checkWal(cluster: PostgresCluster): Promise<CheckFolderRes
   );
   return JSON.parse(stdout) as CheckFolderResult;
 }
+
+/** What test/support/redo-fuzz.ts prints. */
+export interface FuzzOutcome {
+  samples: number;
+  types: number;
+  rounds: number;
+  applied: number;
+  refused: number;
+  undecodable: number;
+}
+
+/** Damages records and pages of a stopped cluster's WAL; rejects when redo does anything but refuse or apply. */
+export async function fuzzRedo(cluster: PostgresCluster, seed: number, rounds: number): Promise<FuzzOutcome> {
+  const program = join(import.meta.dirname, 'redo-fuzz.ts');
+  const wal = join(cluster.dataDirectory, 'pg_wal');
+  const args = [program, wal, String(seed), String(rounds)];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 120_000 });
+  return JSON.parse(stdout) as FuzzOutcome;
+}

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatCounts } from '../../../../local/redo-check/report.ts';
 import { PostgresCluster } from '../../../support/postgres-cluster.ts';
-import { checkWal, ORACLE_SETTINGS, runWorkload } from '../../../support/redo-oracle.ts';
+import { checkWal, fuzzRedo, ORACLE_SETTINGS, runWorkload } from '../../../support/redo-oracle.ts';
 import { redoWorkloads } from '../../../support/redo-workloads/index.ts';
 
 let cluster: PostgresCluster;
@@ -27,4 +27,12 @@ test('redo of everything above equals the pages of Postgres', async () => {
     reaches.filter((type) => !names.has(type)).map((type) => `${type} (${name})`),
   );
   expect(missing).toEqual([]);
+});
+
+test('a damaged record or page is refused or applied, and nothing else', async () => {
+  const seed = Math.floor(Math.random() * 1_000_000);
+  const outcome = await fuzzRedo(cluster, seed, 100_000);
+  console.log(`seed ${seed}: ${JSON.stringify(outcome)}`);
+  expect(outcome.refused).toBeGreaterThan(1000);
+  expect(outcome.undecodable).toBeGreaterThan(1000);
 });
