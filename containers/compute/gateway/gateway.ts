@@ -26,8 +26,9 @@ export interface GatewayOptions {
   guard: CommitGuard;
   /** Why nobody can be let in now, or null. */
   refusal: () => string | null;
-  /** The number of open connections has changed. */
-  onConnections?: (count: number) => void;
+  /** A connection begins, and has ended. */
+  onOpen?: () => void;
+  onClose?: () => void;
 }
 
 /** From the connection's beginning to its StartupMessage. */
@@ -66,10 +67,10 @@ export class Gateway {
 
   #accept(client: Socket): void {
     this.#connections.add(client);
-    this.#options.onConnections?.(this.#connections.size);
+    this.#options.onOpen?.();
     client.once('close', () => {
       this.#connections.delete(client);
-      this.#options.onConnections?.(this.#connections.size);
+      this.#options.onClose?.();
     });
     client.on('error', () => client.destroy());
     client.setTimeout(STARTUP_TIMEOUT_MS, () => client.destroy());

@@ -23,7 +23,7 @@ export interface Identity {
 /** uid and gid of `nobody` on Debian; it has a passwd entry, which Postgres looks for. */
 const NOBODY = 65_534;
 
-/** Chooses for a root process by whether everyone may enter the folders of all `paths`. */
+/** Chooses for a root process by whether everyone may enter the folders that hold `paths` (which need not exist). */
 export function chooseIdentity(paths: readonly string[]): Identity {
   const uid = process.getuid?.() ?? 0;
   const gid = process.getgid?.() ?? 0;
@@ -42,7 +42,7 @@ function nameOfThisUser(): string | null {
 }
 
 function everyoneMayEnter(path: string): boolean {
-  for (let folder = dirname(realpathSync(path)); ; folder = dirname(folder)) {
+  for (let folder = realpathSync(dirname(path)); ; folder = dirname(folder)) {
     if ((lstatSync(folder).mode & constants.S_IXOTH) === 0) return false;
     if (folder === dirname(folder)) return true;
   }

@@ -43,11 +43,6 @@ export class Superuser {
     return parseLsn(result?.rows[0]?.[2] ?? '');
   }
 
-  /** Opens the connection for positions before it is needed. */
-  async warmUp(): Promise<void> {
-    await this.flushLsn();
-  }
-
   async close(): Promise<void> {
     const open = [this.#sql, this.#positions];
     this.#sql = null;

@@ -25,6 +25,7 @@ const DELAY_LAST_MS = 5000;
 
 export class RoleWatch {
   readonly #options: RoleWatchOptions;
+  /** Of pg_authid; null until it was read: any shared catalog may be it. */
   #relNumber: number | null = null;
   /** The newest transaction that touched pg_authid and is not known to have ended; null: clean. */
   #toucher: number | null = null;
@@ -53,7 +54,8 @@ export class RoleWatch {
     if (record.xid === 0) return false;
     for (let i = 0; i < record.blockCount; i++) {
       const { spcOid, relNumber } = record.blocks[i];
-      if (spcOid === GLOBAL_TABLESPACE && relNumber === this.#relNumber) return true;
+      if (spcOid === GLOBAL_TABLESPACE && (this.#relNumber === null || relNumber === this.#relNumber))
+        return true;
     }
     return record.resourceManager === RM.RELMAP; // pg_authid may get another file
   }
