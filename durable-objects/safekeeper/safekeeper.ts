@@ -9,7 +9,7 @@
  * comes; before that, readers are told 404 and come again. Close codes are REFUSALS in lib/consensus/messages.ts.
  */
 import { DurableObject } from 'cloudflare:workers';
-import { formatLsn, lsn, lsnPlus, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
+import { formatLsn, lsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import { segmentStart } from '../../lib/postgres/wal/geometry.ts';
 import { SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
 import { AcceptorShell } from './acceptor-shell.ts';
@@ -125,9 +125,6 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
   }
 
   #connectReader(request: Request, url: URL, { store, readers }: Parts): Response {
-    if (request.headers.get('Upgrade')?.toLowerCase() !== 'websocket') {
-      return failure(426, 'upgradeRequired', 'a reader comes by WebSocket');
-    }
     let from: Lsn;
     try {
       from = parseLsn(url.searchParams.get('from') ?? '');
@@ -137,6 +134,9 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     const { startLsn } = store.timeline;
     if (from < parseLsn(startLsn)) {
       return failure(416, 'outOfRange', `WAL begins at ${startLsn}: ${formatLsn(from)} is before it`);
+    }
+    if (request.headers.get('Upgrade')?.toLowerCase() !== 'websocket') {
+      return failure(426, 'upgradeRequired', 'a reader comes by WebSocket');
     }
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server, ['wal']);
@@ -220,7 +220,7 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     const { backupLsn, remoteConsistentLsn } = store.positions;
     const { truncateLsn, commitLsn } = acceptor.log;
     const safe = Math.min(backupLsn, remoteConsistentLsn, truncateLsn, commitLsn);
-    const before = segmentStart(lsnPlus(lsn(safe), 0));
+    const before = segmentStart(lsn(safe));
     if (before > store.localBeginLsn()) store.trim(before);
   }
 

@@ -75,6 +75,7 @@ export class SafekeeperEdge {
   readonly #state: string;
   #miniflare: Miniflare | null = null;
   #origin = '';
+  #workerds: number[] = [];
 
   private constructor(timeline: TimelineSpec, state: string) {
     this.timeline = timeline;
@@ -104,8 +105,10 @@ export class SafekeeperEdge {
       bindings: { TIMELINE: JSON.stringify(this.timeline) },
     };
     const converted = convertV4MiniflareOptions(options as Parameters<typeof convertV4MiniflareOptions>[0]);
+    const others = workerds();
     this.#miniflare = new Miniflare({ ...converted, resourcePersistencePath: this.#state });
     this.#origin = (await this.#miniflare.ready).origin;
+    this.#workerds = workerds().filter((pid) => !others.includes(pid));
   }
 
   url(n: number, path = ''): string {
@@ -137,13 +140,8 @@ export class SafekeeperEdge {
   async kill(): Promise<void> {
     const miniflare = this.#miniflare;
     this.#miniflare = null;
-    const children = childrenOf(process.pid).filter((pid) => commandOf(pid).includes('workerd'));
-    const own = children.filter(
-      (pid) => environmentNames(pid, this.#state) || openFilesName(pid, this.#state),
-    );
-    for (const pid of own) process.kill(pid, 'SIGKILL');
-    if (own.length === 0) throw new Error('no workerd of this test is running');
-    await miniflare?.dispose().catch(() => undefined);
+    for (const pid of this.#workerds) process.kill(pid, 'SIGKILL');
+    await miniflare?.dispose().catch(() => undefined); // it finds its child gone
   }
   async stop(): Promise<void> {
     await this.#miniflare?.dispose();
@@ -154,17 +152,15 @@ export class SafekeeperEdge {
   }
 }
 
-function childrenOf(pid: number): number[] {
+/** Process ids of the workerds that this process has started. */
+function workerds(): number[] {
   const pids = readdirSync('/proc').map(Number).filter(Number.isInteger);
-  return pids.filter((child) => {
+  return pids.filter((pid) => {
     try {
-      return Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${child}/stat`, 'latin1'))?.[1]) === pid;
+      const parent = Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1]);
+      return parent === process.pid && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('workerd');
     } catch {
       return false; // it has ended meanwhile
     }
   });
 }
-const commandOf = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, 'latin1');
-const environmentNames = (pid: number, folder: string): boolean =>
-  readFileSync(`/proc/${pid}/environ`, 'latin1').includes(folder);
-const openFilesName = (_pid: number, _folder: string): boolean => true;
