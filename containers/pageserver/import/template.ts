@@ -48,17 +48,17 @@ export interface TemplateImport {
 export async function importTemplate(from: TemplateImport, emit: Emit): Promise<void> {
   const { directory } = from;
   importControl(from, await readFile(join(directory, 'global/pg_control')), emit);
-  await importDatabase(join(directory, 'global'), GLOBAL_TABLESPACE, 0, emit);
-  for (const name of await readdir(join(directory, 'base'))) {
-    if (!/^[1-9][0-9]*$/.test(name)) continue; // pgsql_tmp
-    emit(databaseKey(DEFAULT_TABLESPACE, Number(name)), imageValue(new Uint8Array(0)));
-    await importDatabase(join(directory, 'base', name), DEFAULT_TABLESPACE, Number(name), emit);
-  }
   if ((await readdir(join(directory, 'pg_tblspc'))).length > 0) {
     throw new TemplateError(`${directory} has tablespaces: none can be kept`);
   }
   if ((await readdir(join(directory, 'pg_twophase'))).length > 0) {
     throw new TemplateError(`${directory} has prepared transactions: none expected`);
+  }
+  await importDatabase(join(directory, 'global'), GLOBAL_TABLESPACE, 0, emit);
+  for (const name of await readdir(join(directory, 'base'))) {
+    if (!/^[1-9][0-9]*$/.test(name)) continue; // pgsql_tmp
+    emit(databaseKey(DEFAULT_TABLESPACE, Number(name)), imageValue(new Uint8Array(0)));
+    await importDatabase(join(directory, 'base', name), DEFAULT_TABLESPACE, Number(name), emit);
   }
   for (const slru of SLRU_KINDS) {
     for (const name of await readdir(join(directory, slru))) {

@@ -10,7 +10,7 @@ import { ReconstructError } from '../reconstruct.ts';
 import { readRequired } from '../state/timeline-state.ts';
 import { ABSENT, imageValue, unreadableValue, type Emit, type Value } from '../value.ts';
 import type { StorageView } from '../view.ts';
-import { mainData, unknownRecord, type IngestContext } from './context.ts';
+import { IngestError, mainData, unknownRecord, type IngestContext } from './context.ts';
 
 interface Database {
   spcOid: number;
@@ -89,6 +89,9 @@ function removeDatabase({ state, emit }: IngestContext, { spcOid, dbOid }: Datab
 
 /** Gives the new database the files of the old one; their pages are for `copyDatabase`. */
 function copyFiles({ record, state }: IngestContext, from: Database, to: Database): DatabaseCopy {
+  if (!state.relationMaps.has(relationMapKey(from.spcOid, from.dbOid))) {
+    throw new IngestError('malformed', record, `no database ${from.spcOid}/${from.dbOid} to copy`);
+  }
   const files = [...state.files.ofDatabase(from.spcOid, from.dbOid)].map((source) => {
     const target = state.files.file(moveSizeKey(source.sizeKey, to));
     state.files.resize(target, source.blocks);
