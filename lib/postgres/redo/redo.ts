@@ -16,6 +16,7 @@ import { RM, RM_MIN_CUSTOM_ID, type WalFacts } from '../wal/facts.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { btree } from './btree.ts';
 import { MalformedRecord, RedoError, UnsupportedRecord, type RedoErrorCode } from './errors.ts';
+import { hash } from './hash.ts';
 import { heap } from './heap.ts';
 import { heap2 } from './heap2.ts';
 import type { ResourceManager } from './resource-manager.ts';
@@ -30,6 +31,7 @@ resourceManagers[RM.XLOG] = xlog;
 resourceManagers[RM.HEAP] = heap;
 resourceManagers[RM.HEAP2] = heap2;
 resourceManagers[RM.BTREE] = btree;
+resourceManagers[RM.HASH] = hash;
 resourceManagers[RM.SEQ] = sequence;
 
 let lastPage: Page | undefined;
@@ -70,6 +72,7 @@ function apply(record: WalRecord, block: BlockReference, page: Page): void {
     } catch (error) {
       throw new ImageError(messageOf(error), { cause: error });
     }
+    manager?.afterImage?.(record, block, page);
     // A page of zeros stays one: an LSN would make it neither new nor initialised.
     if (!isNewPage(page)) setPageLsn(page, record.endLsn);
     return;

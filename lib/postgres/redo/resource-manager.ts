@@ -11,6 +11,8 @@ export interface ResourceManager {
    * Returns whether pd_lsn is to become the record's end.
    */
   redo(record: WalRecord, block: BlockReference, page: Page): boolean;
+  /** What is still to be done to a page that was restored from the record's image, for the few records that need it. */
+  afterImage?(record: WalRecord, block: BlockReference, page: Page): void;
   /**
    * rm_mask: blanks what Postgres lets differ between a page and its redo. Left out where Postgres has none: then
    * nothing is compared. Throws PageError.

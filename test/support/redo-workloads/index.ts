@@ -1,6 +1,7 @@
 /** Every workload of the redo oracle. */
 import { btreeWorkloads } from './btree.ts';
+import { hashWorkloads } from './hash.ts';
 import { heapWorkloads } from './heap.ts';
 import type { Workload } from './workload.ts';
 
-export const redoWorkloads: readonly Workload[] = [...heapWorkloads, ...btreeWorkloads];
+export const redoWorkloads: readonly Workload[] = [...heapWorkloads, ...btreeWorkloads, ...hashWorkloads];
