@@ -55,9 +55,9 @@ export async function dev(wranglerArgs: string[], options: DevOptions): Promise<
     const variables = join(folder.run, 'dev.vars');
     writeFileSync(variables, variablesText(instance, options.port), { mode: 0o600 });
     const wrangler = runWrangler(folder.engineSocket, folder.root, [
-      ...['--port', String(options.port)],
-      ...['--persist-to', folder.state],
-      ...['--env-file', variables],
+      `--port=${options.port}`,
+      `--persist-to=${folder.state}`,
+      `--env-file=${variables}`,
       ...wranglerArgs,
     ]);
     const ended = once(wrangler, 'exit') as Promise<[code: number | null]>;
@@ -99,7 +99,7 @@ function runWrangler(engineSocket: string, state: string, args: string[]): Child
 /** The names of `secrets` in wrangler.toml, as `wrangler dev` reads them from a file. */
 function variablesText(instance: InstanceConfig, port: number): string {
   const [bucket] = readWranglerConfig().r2_buckets;
-  const credentials = bucket!.local_dev.experimental_s3_credentials;
+  const credentials = bucket.local_dev.experimental_s3_credentials;
   return [
     `API_KEY=${instance.apiKey}`,
     `MOCK_AUTHENTICATION_SECRET=${instance.mockAuthenticationSecret}`,
@@ -120,12 +120,10 @@ async function announce(
   say: (line: string) => void,
 ): Promise<void> {
   const httpUrl = `http://127.0.0.1:${port}`;
-  let running = true;
-  void ended.then(() => {
-    running = false;
-  });
-  while (running && !(await answers(httpUrl))) await delay(HEALTH_POLL_MS);
-  if (!running) return;
+  const over = new AbortController();
+  void ended.then(() => over.abort());
+  while (!over.signal.aborted && !(await answers(httpUrl))) await delay(HEALTH_POLL_MS);
+  if (over.signal.aborted) return;
   try {
     const controlPlane = new ControlPlane(httpUrl, instance.apiKey);
     const connection = await requireFirstProject(controlPlane, instance, configPath);

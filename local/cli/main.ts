@@ -4,7 +4,9 @@
  *   ebb start     one whole Ebb on this machine
  *   ebb dev       the same Worker under `wrangler dev`
  *   ebb inspect   where a row went, in a running Ebb
+ *   ebb redo-check   is redo right for this WAL?
  *
+ * Commands load what they need when they run: `ebb inspect` needs no runtime.
  * An error that a person can do something about is one line on stderr and exit code 1; a stack says that
  * the fault is ours.
  */
@@ -12,10 +14,11 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { ControlPlaneError } from '../instance/control-plane.ts';
 import { PortError } from '../instance/instance.ts';
 import { LockedError } from '../instance/lock.ts';
+import { defineRedoCheck } from '../redo-check/main.ts';
 import { addInspectCommands } from './inspect/commands.ts';
+import type { DevOptions } from './dev.ts';
 import { InspectError } from './inspect/client.ts';
-import { dev } from './dev.ts';
-import { start } from './start.ts';
+import type { StartOptions } from './start.ts';
 
 const port = (text: string): number => {
   const value = Number(text);
@@ -47,21 +50,22 @@ program
   .addOption(postgresPortOption())
   .addOption(suspendOption())
   .option('--json', 'when ready, print one line of JSON on stdout and nothing else there')
-  .action(start);
+  .action(async (options: StartOptions) => (await import('./start.ts')).start(options));
 program
   .command('dev')
   .description('run `wrangler dev` with containers as processes instead of Docker')
   .addOption(dirOption())
   .addOption(portOption())
   .argument('[wrangler...]', 'further arguments for wrangler dev, after --')
-  .action(dev);
+  .action(async (args: string[], options: DevOptions) => (await import('./dev.ts')).dev(args, options));
 addInspectCommands(program.command('inspect').description('where a row went, in a running Ebb'), dirOption);
+defineRedoCheck(program.command('redo-check'));
 
 try {
   await program.parseAsync();
 } catch (error) {
   process.stderr.write(`ebb: ${describe(error)}\n`);
-  process.exitCode = 1;
+  process.exit(1);
 }
 
 function describe(error: unknown): string {

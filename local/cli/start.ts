@@ -18,20 +18,22 @@ export async function start(options: StartOptions): Promise<void> {
   const begin = performance.now();
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const stopAsked = untilStopSignal();
-  const instance = await startInstance({
+  const fault = untilFault();
+  const starting = startInstance({
     dir: options.dir,
     httpPort: options.port,
     postgresPort: options.pgPort,
     suspendAfterSeconds: options.suspendAfter ?? null,
     progress: say,
   });
+  const instance = await Promise.race([starting, fault]);
   const line = options.json ? jsonLine(instance) : readyLine(instance, performance.now() - begin);
   process.stdout.write(`${line}\n`);
   try {
-    await Promise.race([stopAsked, instance.failed]);
+    await Promise.race([stopAsked, instance.failed, fault]);
     say('Stopping …');
   } catch (error) {
-    say(`ebb: ${error instanceof Error ? error.message : String(error)}`);
+    say(`ebb: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     process.exitCode = 1;
   }
   await instance.stop();
@@ -51,6 +53,15 @@ function untilStopSignal(): Promise<void> {
       });
     }
   });
+}
+
+/** Rejects at an error that nothing handled: the containers and the runtime are to be ended all the same. */
+function untilFault(): Promise<never> {
+  const fault = Promise.withResolvers<never>();
+  fault.promise.catch(() => undefined);
+  process.on('uncaughtException', (error) => fault.reject(error));
+  process.on('unhandledRejection', (reason) => fault.reject(reason));
+  return fault.promise;
 }
 
 const jsonLine = ({ postgresUrl, httpUrl, apiKey }: Instance): string =>

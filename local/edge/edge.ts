@@ -154,7 +154,7 @@ function withoutSignalHandlers<T>(make: () => T): T {
   const made = make();
   for (const [i, signal] of signals.entries()) {
     for (const listener of process.listeners(signal)) {
-      if (!before[i]!.has(listener)) process.removeListener(signal, listener);
+      if (!before[i].has(listener)) process.removeListener(signal, listener);
     }
   }
   return made;

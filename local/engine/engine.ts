@@ -48,6 +48,10 @@ export class Engine {
   readonly #sidecars = new Map<string, SidecarEntry>();
   readonly #server: Server;
   #closing = false;
+  /** Should this process end without close(), at least the main processes go with it. */
+  readonly #onProcessExit = () => {
+    for (const container of this.containers) container.signal('SIGKILL');
+  };
 
   private constructor(options: EngineOptions) {
     this.#disks = join(resolve(options.folder), 'disks');
@@ -69,6 +73,7 @@ export class Engine {
       engine.#server.once('error', fail);
       engine.#server.listen(options.socket, done);
     });
+    process.once('exit', engine.#onProcessExit);
     return engine;
   }
 
@@ -134,6 +139,7 @@ export class Engine {
   async close(): Promise<void> {
     this.#closing = true;
     await this.destroyAll();
+    process.removeListener('exit', this.#onProcessExit);
     await closeServer(this.#server);
     await rm(this.#socket, { force: true });
   }

@@ -25,6 +25,8 @@ export function trackConnections(server: Server): void {
     socket.setNoDelay(true);
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
+    // A peer that was killed resets its connections, also those that nothing reads at the moment; `close` follows.
+    socket.on('error', () => undefined);
   });
 }
 

@@ -44,8 +44,8 @@ export class ControlPlane {
     const created = CreatedProject.parse(
       await this.#call('POST', '/projects', { project: { name: 'main' } }),
     );
-    const { database, role, password } = created.connection_uris[0]!.connection_parameters;
-    return { projectId: created.project.id, endpointId: created.endpoints[0]!.id, database, role, password };
+    const { database, role, password } = created.connection_uris[0].connection_parameters;
+    return { projectId: created.project.id, endpointId: created.endpoints[0].id, database, role, password };
   }
 
   /** A connection to a project whose password is not known (any more): gives its owner a new one. */

@@ -10,7 +10,7 @@
 import { existsSync, appendFileSync, renameSync, statSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { makeTemplate } from '../../containers/pageserver/template/make-template.ts';
-import { startEdge, type Edge } from '../edge/edge.ts';
+import type { Edge } from '../edge/edge.ts';
 import { Engine } from '../engine/engine.ts';
 import { unmountUnder } from '../system/mounts.ts';
 import { whyNotFree } from '../system/ports.ts';
@@ -123,12 +123,14 @@ export async function requireTemplate(template: string, progress: (message: stri
   await makeTemplate(template);
 }
 
-function startEdgeOf(
+async function startEdgeOf(
   folder: InstanceFolder,
   config: InstanceConfig,
   engine: Engine,
   options: InstanceOptions,
 ): Promise<Edge> {
+  // Loaded here only: it is large, and a start that is refused should say so at once.
+  const { startEdge } = await import('../edge/edge.ts');
   return startEdge({
     httpPort: options.httpPort,
     postgresPort: options.postgresPort,

@@ -72,14 +72,15 @@ async function launch(options: Required<EbbOptions>): Promise<{ child: ChildProc
   const child = spawnEbb([
     'start',
     '--json',
-    ...['--dir', options.dir],
-    ...['--port', String(options.httpPort)],
-    ...['--pg-port', String(options.postgresPort)],
-    ...['--suspend-after', String(options.suspendAfter)],
+    `--dir=${options.dir}`,
+    `--port=${options.httpPort}`,
+    `--pg-port=${options.postgresPort}`,
+    `--suspend-after=${options.suspendAfter}`,
   ]);
   let said = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {
     said += text;
+    if (process.env.EBB_DBG) process.stderr.write(text);
   });
   const lines = createInterface({ input: child.stdout! });
   const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
@@ -182,16 +183,16 @@ export class Ebb {
   /** The one project, its first branch, endpoint and timeline. */
   async inspectProject(): Promise<InspectedProject> {
     const { projects } = (await this.#json('/api/v2/projects')) as { projects: { id: string }[] };
-    const overview = (await this.#json(`/inspect/projects/${projects[0]!.id}`)) as {
+    const overview = (await this.#json(`/inspect/projects/${projects[0].id}`)) as {
       project: { id: string };
       branches: { id: string; timeline_id: string }[];
       endpoints: { id: string }[];
     };
-    const branch = overview.branches[0]!;
+    const branch = overview.branches[0];
     return {
       project: overview.project,
       branch,
-      endpoint: overview.endpoints[0]!,
+      endpoint: overview.endpoints[0],
       timeline: branch.timeline_id,
     };
   }
@@ -211,7 +212,7 @@ export class Ebb {
   }
 
   async #object(key: string): Promise<Buffer | null> {
-    const bucket = readWranglerConfig().r2_buckets[0]!;
+    const bucket = readWranglerConfig().r2_buckets[0];
     const client = new S3Client({
       region: 'auto',
       endpoint: `${this.httpUrl}/cdn-cgi/local/r2/s3`,

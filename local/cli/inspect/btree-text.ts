@@ -62,16 +62,15 @@ export function btreeItem(page: Page, bytes: Uint8Array, offsetNumber: number): 
   if (bytes.length < INDEX_TUPLE_BYTES || flags & PAGE_FLAGS.META) return [hexDump(bytes, '    ')];
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const info = data.getUint16(6, true);
-  const isHighKey = next !== NO_PAGE && offsetNumber === 1;
   const isLeaf = (flags & PAGE_FLAGS.LEAF) !== 0;
   const notes = [
-    isHighKey ? 'high key' : '',
+    next !== NO_PAGE && offsetNumber === 1 ? 'high key' : target(data, info, isLeaf),
     info & INDEX_NULL_MASK ? 'has nulls' : '',
     info & INDEX_VAR_MASK ? 'has variable width' : '',
   ].filter((note) => note !== '');
   const size = info & INDEX_SIZE_MASK;
   return [
-    `  ${target(data, info, isLeaf && !isHighKey)}${notes.length > 0 ? `, ${notes.join(', ')}` : ''}`,
+    `  ${notes.join(', ')}`,
     hexDump(bytes.subarray(INDEX_TUPLE_BYTES, Math.min(size, bytes.length)), '    '),
   ];
 }

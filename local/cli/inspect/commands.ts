@@ -92,7 +92,7 @@ async function inspectPage(options: PageOptions): Promise<void> {
     block: String(count('--block', options.block)),
     ...(options.lsn ? { lsn: options.lsn } : {}),
   });
-  const bytes = await client.pageserverBytes(`/page?${query}`);
+  const bytes = await client.pageserverBytes(`/page?${query.toString()}`);
   if (options.json) return printJson({ ...relation, bytes: Buffer.from(bytes).toString('hex') });
   print(`${relation.spcOid}/${relation.dbOid}/${relation.relNumber} ${options.fork} block ${options.block}`);
   print(describePage(bytes));
@@ -109,7 +109,7 @@ async function inspectWal(options: WalOptions): Promise<void> {
     uncommitted: '1',
     ...(options.to ? { to: formatLsn(position('--to', options.to)) } : {}),
   });
-  const bytes = await client.safekeeperBytes(number, `/wal?${query}`);
+  const bytes = await client.safekeeperBytes(number, `/wal?${query.toString()}`);
   const listing = decodeWal(bytes, start, from, count('--limit', options.limit));
   if (options.json) printJson(listing);
   else print(walText(listing, lsn(start + bytes.length)));

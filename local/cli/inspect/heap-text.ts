@@ -38,7 +38,7 @@ export function heapItem(bytes: Uint8Array): string[] {
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const mask2 = data.getUint16(18, true);
   const mask = data.getUint16(20, true);
-  const headerBytes = bytes[22]!;
+  const headerBytes = bytes[22];
   const block = data.getUint16(12, true) * 0x1_0000 + data.getUint16(14, true);
   return [
     `  xmin ${data.getUint32(0, true)}, xmax ${data.getUint32(4, true)}, command ${data.getUint32(8, true)}, ` +

@@ -93,7 +93,7 @@ function header(page: Page, kind: PageKind): string[] {
 
 function describeItem(page: Page, offsetNumber: number, kind: PageKind): string[] {
   const item = itemId(page, offsetNumber);
-  const state = LINE_POINTER_STATES[itemFlags(item)]!;
+  const state = LINE_POINTER_STATES[itemFlags(item)];
   const at = itemOffset(item);
   const length = itemLength(item);
   const title = `item ${offsetNumber}: ${state}`;

@@ -13,7 +13,7 @@ export function table(rows: readonly Record<string, Cell>[]): string {
   );
   const line = (cells: string[]) =>
     cells
-      .map((cell, i) => (right[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .map((cell, i) => (right[i] ? cell.padStart(widths[i]) : cell.padEnd(widths[i])))
       .join('  ')
       .trimEnd();
   return [line(names), ...rows.map((row) => line(names.map((name) => text(row[name]))))].join('\n');
