@@ -84,9 +84,11 @@ export class InspectClient {
       headers: { 'Content-Type': 'application/json', 'Neon-Connection-String': url },
       body: JSON.stringify({ query, params }),
     });
-    const answer = (await response.json()) as { rows?: Row[]; message?: string };
-    if (!response.ok || !answer.rows)
-      throw new InspectError(answer.message ?? `POST /sql: ${response.status}`);
+    const text = await response.text();
+    const answer = jsonOr(text) as { rows?: Row[]; message?: string } | null;
+    if (!response.ok || !answer?.rows) {
+      throw new InspectError(`POST /sql: ${response.status} ${answer?.message ?? text.slice(0, 200)}`);
+    }
     return answer.rows;
   }
 
@@ -98,6 +100,15 @@ export class InspectClient {
   }
   async #bytes(path: string): Promise<Uint8Array> {
     return new Uint8Array(await (await get(this.#holder, this.#config, path)).arrayBuffer());
+  }
+}
+
+/** Null when `text` is not JSON. */
+function jsonOr(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 

@@ -144,8 +144,23 @@ async function inspectSafekeepers(options: Common): Promise<void> {
     rows.push({ safekeeper: number, ...(status as Record<string, unknown>) });
   }
   if (options.json) printJson(rows);
-  else print(table(rows.map(flat)));
+  else print(table(rows.map((row) => flat(pick(row, SAFEKEEPER_COLUMNS)))));
 }
+
+/** What tells how far each is; `--json` shows all. */
+const SAFEKEEPER_COLUMNS = [
+  'safekeeper',
+  'term',
+  'flushLsn',
+  'commitLsn',
+  'backupLsn',
+  'localBeginLsn',
+  'remoteConsistentLsn',
+  'backupBy',
+  'proposers',
+];
+const pick = (row: Record<string, unknown>, names: readonly string[]): Record<string, unknown> =>
+  Object.fromEntries(names.filter((name) => name in row).map((name) => [name, row[name]]));
 
 const flat = (row: Record<string, unknown>): Record<string, Cell> =>
   Object.fromEntries(Object.entries(row).map(([name, value]) => [name, cell(value)]));
