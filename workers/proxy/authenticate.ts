@@ -49,12 +49,9 @@ export async function authenticate(
   method: 'scram' | 'cleartext',
 ): Promise<Identity> {
   const endpoint = resolveEndpoint(authentication.request.names);
+  if (method === 'scram' && endpoint !== null) return authenticateByScram(authentication, endpoint);
   // Without a name the password is the last place where one could stand, so it must be asked for as it is.
-  const identity =
-    method === 'scram' && endpoint !== null
-      ? await authenticateByScram(authentication, endpoint)
-      : await authenticateByPassword(authentication);
-  return identity;
+  return authenticateByPassword(authentication);
 }
 
 async function authenticateByScram(authentication: Authentication, endpoint: string): Promise<Identity> {
@@ -72,13 +69,16 @@ async function authenticateByScram(authentication: Authentication, endpoint: str
   const clientFirst = data ?? (await askForClientFirst(client, reader));
 
   const secret = await lookup;
-  await waitForGrid(startedAt, limits.answerGridMs);
+  await waitForGrid(startedAt, limits.challengeGridMs);
   const serverFirst = start(clientFirst, secret, crypto.getRandomValues(new Uint8Array(NONCE_BYTES)));
   await client.write(buildAuthentication({ kind: 'saslContinue', data: serverFirst.message }));
 
   const final = await reader.messageOf(TAG.passwordMessage, SASL_BODY_BYTES_MAX);
   const result = await finish(serverFirst.exchange, final.body);
-  if (!result.ok) throw passwordAuthenticationFailed(role);
+  if (!result.ok) {
+    await waitForGrid(startedAt, limits.refusalGridMs);
+    throw passwordAuthenticationFailed(role);
+  }
   await client.write(
     joined(
       buildAuthentication({ kind: 'saslFinal', data: result.message }),
@@ -125,7 +125,7 @@ export async function verifyPassword(
   const secret = await lookUpSecret(env, { endpoint, role }, limits);
   const clientKey = await clientKeyFromPassword(password, secret);
   if (clientKey !== null) return { endpoint, role, clientKey, serverKey: secret.serverKey };
-  await waitForGrid(startedAt, limits.answerGridMs);
+  await waitForGrid(startedAt, limits.refusalGridMs);
   return null;
 }
 

@@ -9,8 +9,10 @@ export interface ProxyLimits {
   backoffMsMax: number;
   /** Bytes are thrown away for so long after an error was sent, so that it is not lost with the connection. */
   lingerMs: number;
-  /** Answers that depend on whether a role exists leave at whole multiples of this after the question. */
-  answerGridMs: number;
+  /** A SCRAM challenge, which exists for roles that do not, leaves at a whole multiple of this after the question. */
+  challengeGridMs: number;
+  /** So does the refusal of a password; it may be slower, as nobody is served by it. */
+  refusalGridMs: number;
 }
 
 export const PROXY_LIMITS: ProxyLimits = {
@@ -19,7 +21,8 @@ export const PROXY_LIMITS: ProxyLimits = {
   backoffMs: 100,
   backoffMsMax: 2_000,
   lingerMs: 1_000,
-  answerGridMs: 10,
+  challengeGridMs: 10,
+  refusalGridMs: 100,
 };
 
 /** The superuser of every compute: no client may be it, and it looks as if it did not exist. */
