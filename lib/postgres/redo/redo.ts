@@ -16,6 +16,7 @@ import { RM, RM_MIN_CUSTOM_ID, type WalFacts } from '../wal/facts.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { btree } from './btree.ts';
 import { MalformedRecord, RedoError, UnsupportedRecord, type RedoErrorCode } from './errors.ts';
+import { gin } from './gin.ts';
 import { hash } from './hash.ts';
 import { heap } from './heap.ts';
 import { heap2 } from './heap2.ts';
@@ -32,6 +33,7 @@ resourceManagers[RM.HEAP] = heap;
 resourceManagers[RM.HEAP2] = heap2;
 resourceManagers[RM.BTREE] = btree;
 resourceManagers[RM.HASH] = hash;
+resourceManagers[RM.GIN] = gin;
 resourceManagers[RM.SEQ] = sequence;
 
 let lastPage: Page | undefined;

@@ -1,7 +1,13 @@
 /** Every workload of the redo oracle. */
 import { btreeWorkloads } from './btree.ts';
+import { ginWorkloads } from './gin.ts';
 import { hashWorkloads } from './hash.ts';
 import { heapWorkloads } from './heap.ts';
 import type { Workload } from './workload.ts';
 
-export const redoWorkloads: readonly Workload[] = [...heapWorkloads, ...btreeWorkloads, ...hashWorkloads];
+export const redoWorkloads: readonly Workload[] = [
+  ...heapWorkloads,
+  ...btreeWorkloads,
+  ...hashWorkloads,
+  ...ginWorkloads,
+];
