@@ -25,7 +25,7 @@ export const FUSE_DEFAULTS: Omit<FuseServerOptions, 'mountPoint' | 'log'> = {
   readers: 2, // one serves while the other is in a long system call; more only contend
   readersAfterMs: 1000,
   writeback: true,
-  tuning: { read_ahead_kb: 1024, max_ratio: 100, strict_limit: 0 },
+  tuning: { read_ahead_kb: 512, max_ratio: 100, strict_limit: 0 },
 };
 
 /** Mounts at `place.mountPoint`. Throws DataDirectoryError `mount` where that is impossible. */

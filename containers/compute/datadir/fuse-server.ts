@@ -27,7 +27,7 @@ import { PAGES_MAX } from '../../../lib/protocol/pages.ts';
 import { FuseChannel, readFailure, WRITE_MAX } from './channel.ts';
 import { Directories } from './directories.ts';
 import { FIRST_REMOTE } from './inodes.ts';
-import { mountFuse, tuneMount, UNMOUNT_BY_FORCE, unmount } from './mount.ts';
+import { cleanUpMount, mountFuse, tuneMount, UNMOUNT_BY_FORCE } from './mount.ts';
 import { DEFERRED, NO_REPLY, Operations, type Need } from './operations.ts';
 import type { PageFetcher } from './page-fetcher.ts';
 import type { FromReader, ReaderData } from './reader-messages.ts';
@@ -102,7 +102,6 @@ export class FuseServer {
     const server = new FuseServer(options, fuse);
     process.once('exit', server.#onExit);
     server.#ends.push(server.#readDirectly());
-    tuneMount(options.mountPoint, options.tuning);
     return server;
   }
 
@@ -134,7 +133,10 @@ export class FuseServer {
     return counts;
   }
 
-  /** Fails what waits, unmounts, and ends the reader threads. Idempotent. */
+  /**
+   * Fails what waits, unmounts, and ends the reader threads. By force, which spares the kernel writing back what
+   * nobody will read: the backing folder is not whole afterwards. Idempotent.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -144,7 +146,7 @@ export class FuseServer {
     this.#serving?.fetcher.stop();
     for (const unique of this.#waiting) this.#replyDeferred(unique, -ERRNO.EIO);
     this.#waiting.clear();
-    await unmount(this.#options.mountPoint);
+    await cleanUpMount(this.#options.mountPoint);
     this.#opened();
     await Promise.all(this.#ends);
     this.#serving?.volume.inodes.closeAllDescriptors();
@@ -163,6 +165,7 @@ export class FuseServer {
     while (!this.#readersRun && (await this.#receiveDirectly(channel))) {
       if (channel.isInit()) {
         channel.send(channel.initReply());
+        tuneMount(this.#options.mountPoint, this.#options.tuning); // the reply resets what was set before
         continue;
       }
       if (this.#serving === undefined) await this.#whenOpen;

@@ -54,12 +54,6 @@ export async function mountFuse(fuse: number, mountPoint: string): Promise<void>
 /** Cuts a mount off even while it is used; the mount point follows. */
 export const UNMOUNT_BY_FORCE = ['umount', '--force', '--lazy'] as const;
 
-/** Unmounts what is served at `path`; where it is busy, cuts it off: whoever still uses it gets errors. */
-export async function unmount(path: string): Promise<void> {
-  const { code } = await run('umount', [path]);
-  if (code !== 0) await cleanUpMount(path);
-}
-
 /**
  * Removes whatever is mounted at `path`, once or several times, whether its server lives or was killed. Nothing
  * where nothing is mounted. Throws DataDirectoryError `mount` when a mount cannot be removed.

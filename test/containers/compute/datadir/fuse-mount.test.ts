@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openDataDirectory } from '../../../../containers/compute/datadir/data-directory.ts';
 import { cleanUpMount, mountAt, parseMountInfo } from '../../../../containers/compute/datadir/mount.ts';
 import type { DataDirectory } from '../../../../containers/compute/datadir/types.ts';
@@ -122,6 +122,21 @@ describe.skipIf(fuseMissing)(`through the kernel${fuseMissing ? `: ${fuseMissing
     expect(Buffer.compare(await readFile(join(base, '100')), original(100, 8))).toBe(0);
   });
 
+  test('a reader that gets a signal while its page is fetched reads on', async () => {
+    const { base, pages, directory } = await serve({ relations: [[1663, 5, 100, 0, 1]] });
+    const release = pages.hold();
+    const reader = spawn('dd', [`if=${join(base, '100')}`, 'bs=8192'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const chunks: Buffer[] = [];
+    reader.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    await vi.waitUntil(() => pages.requests.length > 0);
+    reader.kill('SIGUSR1'); // dd prints how far it is, and goes on
+    await vi.waitUntil(() => directory.operations()['INTERRUPT'] === 1);
+    release();
+    await once(reader, 'close');
+    expect(reader.exitCode).toBe(0);
+    expect(Buffer.compare(Buffer.concat(chunks), original(100, 1))).toBe(0);
+  });
+
   test('whatever is done to the files, they read as plain files do', async () => {
     const BLOCKS = 40;
     const { base, directory } = await serve({
@@ -182,7 +197,12 @@ describe.skipIf(fuseMissing)(`through the kernel${fuseMissing ? `: ${fuseMissing
       }),
       { numRuns: 50 },
     );
-    // What the kernel held back is in the backing files now, and nothing else.
+    // What the kernel held back comes to the backing files, and nothing else.
+    for (const { name } of all) {
+      const file = await open(join(base, name), 'r+');
+      await file.sync();
+      await file.close();
+    }
     await directory.close();
     for (const { name, bytes } of all) {
       const kept = await readFile(join(home, 'backing/pages/base/5', name));
