@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import { startEbb, type Ebb } from '../support/ebb.ts';
-import { partOf, processTree, type Part } from '../support/inside.ts';
+import { partOf, processTree } from '../support/inside.ts';
 
 const ROUNDS = Number(process.env['EBB_KILL_ROUNDS'] ?? 30);
 const WRITERS = 4;

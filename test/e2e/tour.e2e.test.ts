@@ -8,10 +8,11 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatLsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import { postgres18 } from '../../lib/postgres/v18/wal.ts';
+import { maskHeapPage } from '../../lib/postgres/redo/heap-mask.ts';
+import { pageOver } from '../../lib/postgres/page/page.ts';
 import { newWalRecord } from '../../lib/postgres/wal/record.ts';
 import { WalDecoder } from '../../lib/postgres/wal/decoder.ts';
 import { segmentStart, WAL_SEGMENT_BYTES } from '../../lib/postgres/wal/geometry.ts';
-import { pageDifference } from '../support/ground-truth.ts';
 import { startEbb, type Ebb } from '../support/ebb.ts';
 import { runningCompute, superuser } from '../support/inside.ts';
 
@@ -50,6 +51,7 @@ test('an INSERT goes the whole way', async () => {
 
   // --- 1 to 4: handshake, authenticate, wake, passthrough; and the INSERT itself
   const client = new pg.Client(ebb.postgresUrl);
+  client.on('error', () => undefined);
   await client.connect();
   await client.query('CREATE TABLE rust_meetups (name text, date date)');
   await client.query(`INSERT INTO rust_meetups VALUES ('before it', '2024-01-01')`);
@@ -110,9 +112,10 @@ test('an INSERT goes the whole way', async () => {
   const admin = await superuser(ebb.pid, 'main');
   await admin.query('CREATE EXTENSION IF NOT EXISTS pageinspect');
   const raw = await admin.query<{ page: Buffer }>(`SELECT get_raw_page('rust_meetups', 0) AS page`);
-  expect(
-    pageDifference({ expected: raw.rows[0].page, actual: page, fork: 0, accessMethod: 'heap' }),
-  ).toBeNull();
+  const own = raw.rows[0].page;
+  expect(page.subarray(0, 8)).toEqual(own.subarray(0, 8)); // pd_lsn
+  for (const each of [page, own]) maskHeapPage(pageOver(each), 0);
+  expect(page.equals(own)).toBe(true);
 
   // --- 7: WAL backup: the record in a segment in the bucket, once the segment is finished
   await admin.query('SELECT pg_switch_wal()');

@@ -4,7 +4,7 @@
  * Only tests do this. A client sees none of it: the processes and files belong to whoever runs `ebb start`.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import pg from 'pg';
 
 export interface ProcessInfo {
@@ -72,11 +72,10 @@ export function runningCompute(
   let dataDirectory = match[1];
   if (!dataDirectory.startsWith('/'))
     dataDirectory = join(readlinkSync(`/proc/${postmaster.pid}/cwd`), dataDirectory);
-  return {
-    pid: postmaster.pid,
-    dataDirectory: join(`/proc/${postmaster.pid}/root`, dataDirectory),
-    socket: join(dirname(dataDirectory), 'socket'),
-  };
+  dataDirectory = join(`/proc/${postmaster.pid}/root`, dataDirectory);
+  // The fifth line of postmaster.pid: the folder of its unix socket (utils/pidfile.h).
+  const socket = readFileSync(join(dataDirectory, 'postmaster.pid'), 'utf8').split('\n')[4] ?? '';
+  return { pid: postmaster.pid, dataDirectory, socket };
 }
 
 /** A superuser's connection to the running compute's own Postgres: what no client of Ebb can have. */
@@ -88,6 +87,7 @@ export async function superuser(ebbPid: number, database: string): Promise<pg.Cl
     user: 'ebb_admin',
     database,
   });
+  client.on('error', () => undefined); // its Postgres may be killed under it
   await client.connect();
   return client;
 }

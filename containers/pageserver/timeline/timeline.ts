@@ -8,7 +8,7 @@
  * Attaching reads the index that the last pageserver left, or makes the timeline's first layer of the template; from
  * the index's position on, the WAL is pulled again. The local disk is only a cache in all of this.
  */
-import { alignUp, formatLsn, lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
+import { formatLsn, lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
 import { WAL_PAGE_BYTES, WAL_SEGMENT_BYTES } from '../../../lib/postgres/wal/geometry.ts';
 import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
 import { timelinePrefix } from '../../../lib/storage/layers/timeline-index.ts';
@@ -46,7 +46,9 @@ export class Timeline {
   readonly #ticker: NodeJS.Timeout;
   #computes = 0;
   #freezeAt = Infinity;
+  /** When ingest last got on, and how far it was at the last look. */
   #progressAt = performance.now();
+  #seenLsn: Lsn;
   #stopping = false;
 
   /** Throws SupersededError, LayerError, StorageError, StateError. */
@@ -87,6 +89,7 @@ export class Timeline {
     this.startLsn = parseLsn(spec.startLsn);
     this.#context = context;
     this.#stack = stack;
+    this.#seenLsn = stack.position.lsn;
     this.#remote = remote;
     this.reader = new TimelineReader({ stack, pageCache, reconstruct });
     this.#compactor = new Compactor({
@@ -117,7 +120,6 @@ export class Timeline {
       sink: () => this.#openIngest(),
       ingestedLsn: () => stack.position.lsn,
       remoteConsistentLsn: () => remote.position.lsn,
-      onProgress: () => (this.#progressAt = performance.now()),
       onError,
     });
     this.#ticker = setInterval(() => this.#tick(), settings.tickMs);
@@ -148,6 +150,8 @@ export class Timeline {
   /** What time brings: an open layer that is old is frozen, also a small one when no compute writes any more. */
   #tick(): void {
     const now = performance.now();
+    if (this.ingestedLsn !== this.#seenLsn || this.#receiver.isBusy) this.#progressAt = now;
+    this.#seenLsn = this.ingestedLsn;
     const isQuiet = this.#computes === 0 && now - this.#progressAt > this.#context.settings.quietMs;
     if (now >= this.#freezeAt || isQuiet) this.#freeze();
     if (this.#waiters.count > 0 && now - this.#progressAt > NO_PROGRESS_MS) {
@@ -275,7 +279,7 @@ export class Timeline {
  * (as pg_current_wal_insert_lsn gives) is the page's start to a record that ends there.
  */
 function recordEnd(at: Lsn): Lsn {
-  const aligned = alignUp(at, 8);
+  const aligned = at - (at % 8);
   const headerBytes = aligned % WAL_SEGMENT_BYTES < WAL_PAGE_BYTES ? 40 : 24;
   return lsn(aligned % WAL_PAGE_BYTES === headerBytes ? aligned - headerBytes : aligned);
 }
