@@ -32,6 +32,8 @@ export class RoleWatch {
   #reported = '';
   #timer: NodeJS.Timeout | null = null;
   #delayMs = DELAY_FIRST_MS;
+  /** Before the first `refresh` nothing can be read yet. */
+  #started = false;
   #closed = false;
 
   constructor(options: RoleWatchOptions) {
@@ -60,8 +62,9 @@ export class RoleWatch {
     return record.resourceManager === RM.RELMAP; // pg_authid may get another file
   }
 
-  /** Reads and reports now; whatever fails is tried again. */
+  /** Reads and reports now; whatever fails is tried again. The first call begins the watch. */
   async refresh(): Promise<void> {
+    this.#started = true;
     try {
       const { report, xmin, relNumber } = await this.#options.read();
       this.#relNumber = relNumber;
@@ -79,7 +82,7 @@ export class RoleWatch {
   }
 
   #schedule(): void {
-    if (this.#timer !== null || this.#closed) return;
+    if (this.#timer !== null || !this.#started || this.#closed) return;
     this.#timer = setTimeout(() => {
       this.#timer = null;
       void this.refresh();
