@@ -125,6 +125,7 @@ export class ConnectionPool {
       if (!connection.isOpen) return;
       if (connection.status !== 'I' || this.#closed) return connection.destroy();
       await connection.query('DISCARD ALL');
+      if (this.#closed) return connection.destroy();
     } catch (error) {
       connection.destroy();
       if (!(error instanceof Error)) throw error;
