@@ -45,8 +45,23 @@ export interface Modification {
 /** Takes what ingest finds, in the order of the WAL. */
 export type Emit = (key: Key, value: Value) => void;
 
+/** Values are cut from slabs: most are small and short-lived, and a buffer of its own costs ten times as much. */
+const SLAB_BYTES = 64 << 10;
+let slab = new Uint8Array(SLAB_BYTES);
+let slabUsed = 0;
+
 const tagged = (tag: number, length: number): Value => {
-  const value = new Uint8Array(1 + length);
+  const size = 1 + length;
+  if (size > SLAB_BYTES >> 3) {
+    const value = new Uint8Array(size);
+    value[0] = tag;
+    return value as Value;
+  }
+  if (slabUsed + size > SLAB_BYTES) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  const value = slab.subarray(slabUsed, (slabUsed += size));
   value[0] = tag;
   return value as Value;
 };
@@ -62,7 +77,7 @@ export function imageValue(bytes: Uint8Array): Value {
 /** A size: u32 LE. */
 export function sizeValue(blocks: number): Value {
   const value = tagged(VALUE_TAG.image, 4);
-  new DataView(value.buffer).setUint32(1, blocks, true);
+  new DataView(value.buffer, value.byteOffset).setUint32(1, blocks, true);
   return value;
 }
 /** Reads what `sizeValue` wrote (the value's content, without its tag). */

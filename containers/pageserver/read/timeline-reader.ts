@@ -79,7 +79,7 @@ export class TimelineReader {
    * the newest version of a key is all of it. Pages are not scanned.
    */
   async *scan(range: KeyRange, lsn: Lsn): AsyncGenerator<{ key: Key; content: Uint8Array }> {
-    const memory = this.#stack.memory(lsn).map((layer) => layer.scanOthers(range));
+    const memory = this.#stack.memory(lsn).map((layer) => [...layer.scanOthers(range, lsn)]);
     const parts = this.#stack.searchRange(range, lsn);
     const newest = await holding(
       parts.map(({ layers }) => layers),
@@ -89,9 +89,7 @@ export class TimelineReader {
         return found;
       },
     );
-    for (const layer of memory)
-      for (const { key, versions } of layer)
-        for (const version of versions) if (version.lsn <= lsn) keepNewest(newest, key, version);
+    for (const layer of memory) for (const entry of layer) keepNewest(newest, entry.key, entry);
     for (const key of [...newest.keys()].sort()) {
       const content = plainContent(newest.get(key)!.value);
       if (content === undefined) throw new Error(`scan met a value that is no image at key ${key}`);

@@ -36,8 +36,6 @@ export interface WalReceiverOptions {
   sink: () => Promise<WalSink>;
   ingestedLsn: () => Lsn;
   remoteConsistentLsn: () => Lsn;
-  /** A chunk is ingested, or told that there is nothing more. */
-  onProgress: () => void;
   onError: (error: unknown, what: string) => void;
 }
 
@@ -57,6 +55,7 @@ export class WalReceiver {
   #wake: (() => void) | null = null;
   #running: Promise<void> | null = null;
   #lastError: Error | null = null;
+  #busy = false;
 
   constructor(options: WalReceiverOptions) {
     this.#options = options;
@@ -77,6 +76,10 @@ export class WalReceiver {
   }
   get isConnected(): boolean {
     return this.#report !== null;
+  }
+  /** A chunk is being ingested. */
+  get isBusy(): boolean {
+    return this.#busy;
   }
   get safekeeper(): number {
     return this.#safekeeper;
@@ -182,10 +185,14 @@ export class WalReceiver {
       throw new Error(`WAL chunk at ${formatLsn(startLsn)}: ${expected} expected`);
     }
     this.#commitLsn = Math.max(this.#commitLsn, commitLsn) as Lsn;
-    if (bytes.length > 0) await sink.push(bytes);
+    this.#busy = true;
+    try {
+      if (bytes.length > 0) await sink.push(bytes);
+    } finally {
+      this.#busy = false;
+    }
     this.#lastError = null;
     this.report();
-    this.#options.onProgress();
   }
 
   #sendReport(socket: WalSocket, sink: WalSink): void {

@@ -1,22 +1,40 @@
 /**
  * The in-memory layer: takes what ingest finds, in the order of the WAL, until it is frozen and written as a level-0 delta.
  *
- * It holds every version with startLsn < LSN ≤ endLsn. Pages and the rest are kept apart, because only the rest
- * (sizes, directories) is ever scanned in key order while the layer is open.
+ *   heads     key ──► its newest entry
+ *   entries   lsn, where the value is, the key's entry before: columns of numbers
+ *   slabs     the bytes of all values, one after another
+ *
+ * It holds every version with startLsn < LSN ≤ endLsn. Millions of versions are held at a time and all of them survive
+ * until the layer is written, so nothing but keys is an object of its own: the garbage collector has nothing to copy.
+ * Pages and the rest are kept apart, because only the rest (sizes, directories) is ever scanned in key order while
+ * the layer is open.
  */
 import { assert } from '../../assert.ts';
 import type { Lsn } from '../../postgres/lsn.ts';
-import { isPageKey, type Key, type KeyRange } from '../key.ts';
+import { isPageKey, keyBlock, type Key, type KeyRange } from '../key.ts';
 import { startsChain, type Value, type Version } from '../value.ts';
+import type { LayerEntry } from './merge.ts';
 
-/** What an entry takes besides its value, about: key, version, typed array, map slot. */
-const ENTRY_OVERHEAD_BYTES = 200;
+/** What an entry takes besides its value, about: its columns, its key and the key's place in the map. */
+const ENTRY_OVERHEAD_BYTES = 100;
+const SLAB_BYTES = 1 << 20;
+const ENTRIES_MIN = 1024;
+const NONE = -1;
 
 export class MemoryLayer {
   /** Exclusive. */
   readonly startLsn: Lsn;
-  readonly #pages = new Map<Key, Version[]>();
-  readonly #others = new Map<Key, Version[]>();
+  readonly #pages = new Map<Key, number>();
+  readonly #others = new Map<Key, number>();
+  #count = 0;
+  #lsns = new Float64Array(ENTRIES_MIN);
+  #slabOf = new Uint32Array(ENTRIES_MIN);
+  #offsets = new Uint32Array(ENTRIES_MIN);
+  #lengths = new Uint32Array(ENTRIES_MIN);
+  #before = new Int32Array(ENTRIES_MIN);
+  readonly #slabs: Uint8Array[] = [];
+  #slabUsed = SLAB_BYTES;
   #endLsn: Lsn;
   #lastPutLsn: Lsn;
   #bytes = 0;
@@ -40,23 +58,56 @@ export class MemoryLayer {
     return this.#lastPutLsn <= this.#endLsn;
   }
   get isEmpty(): boolean {
-    return this.#pages.size === 0 && this.#others.size === 0;
+    return this.#count === 0;
   }
 
-  /** Files a value. LSNs never go back; a second value of a key at one LSN takes the first one's place. */
+  /** Files a value, which is copied. LSNs never go back; a second value of a key at one LSN takes the first one's place. */
   put(key: Key, lsn: Lsn, value: Value): void {
     assert(
       !this.#frozen && lsn > this.startLsn && lsn >= this.#endLsn,
       'a layer takes versions in LSN order',
     );
     this.#lastPutLsn = lsn;
-    const map = isPageKey(key) ? this.#pages : this.#others;
-    const versions = map.get(key);
+    const heads = isPageKey(key) ? this.#pages : this.#others;
+    const head = heads.get(key) ?? NONE;
+    if (this.#count === this.#lsns.length) this.#grow();
+    const entry = this.#count++;
+    heads.set(key, entry);
+    this.#store(entry, value);
+    this.#lsns[entry] = lsn;
+    this.#before[entry] = head !== NONE && this.#lsns[head] === lsn ? this.#before[head] : head;
     this.#bytes += value.length + ENTRY_OVERHEAD_BYTES;
-    if (versions === undefined) map.set(key, [{ lsn, value }]);
-    else if (versions[versions.length - 1].lsn === lsn) versions[versions.length - 1] = { lsn, value };
-    else versions.push({ lsn, value });
   }
+  #store(entry: number, value: Value): void {
+    if (this.#slabUsed + value.length > SLAB_BYTES) {
+      this.#slabs.push(new Uint8Array(Math.max(SLAB_BYTES, value.length)));
+      this.#slabUsed = 0;
+    }
+    const slab = this.#slabs.length - 1;
+    this.#slabs[slab].set(value, this.#slabUsed);
+    this.#slabOf[entry] = slab;
+    this.#offsets[entry] = this.#slabUsed;
+    this.#lengths[entry] = value.length;
+    this.#slabUsed += value.length;
+  }
+  #grow(): void {
+    const longer = <T extends Float64Array | Uint32Array | Int32Array>(column: T, into: T): T => {
+      into.set(column);
+      return into;
+    };
+    const length = this.#count * 2;
+    this.#lsns = longer(this.#lsns, new Float64Array(length));
+    this.#slabOf = longer(this.#slabOf, new Uint32Array(length));
+    this.#offsets = longer(this.#offsets, new Uint32Array(length));
+    this.#lengths = longer(this.#lengths, new Uint32Array(length));
+    this.#before = longer(this.#before, new Int32Array(length));
+  }
+  /** A view. */
+  #value(entry: number): Value {
+    const offset = this.#offsets[entry];
+    return this.#slabs[this.#slabOf[entry]].subarray(offset, offset + this.#lengths[entry]) as Value;
+  }
+
   /** Everything up to `lsn` has been filed. */
   advance(lsn: Lsn): void {
     assert(!this.#frozen && lsn >= this.#endLsn, 'a layer advances');
@@ -70,38 +121,58 @@ export class MemoryLayer {
 
   /** As LayerReader.collect: newest first into `into`; true when it met a version that starts a chain. */
   collect(key: Key, after: Lsn, upTo: Lsn, into: Version[]): boolean {
-    const versions = (isPageKey(key) ? this.#pages : this.#others).get(key);
-    if (versions === undefined) return false;
-    for (let at = versions.length - 1; at >= 0; at--) {
-      const version = versions[at];
-      if (version.lsn > upTo) continue;
-      if (version.lsn <= after) return false;
-      into.push(version);
-      if (startsChain(version.value)) return true;
+    let entry = (isPageKey(key) ? this.#pages : this.#others).get(key) ?? NONE;
+    for (; entry !== NONE; entry = this.#before[entry]) {
+      const lsn = this.#lsns[entry] as Lsn;
+      if (lsn > upTo) continue;
+      if (lsn <= after) return false;
+      const value = this.#value(entry);
+      into.push({ lsn, value });
+      if (startsChain(value)) return true;
     }
     return false;
   }
 
-  /** Versions of keys of `range` that are not pages, by key ascending, then LSN. */
-  scanOthers(range: KeyRange): { key: Key; versions: readonly Version[] }[] {
-    return sorted(this.#others, range);
+  /** The newest version at or below `upTo` of each key of `range` that is not a page; in no order. */
+  *scanOthers(range: KeyRange, upTo: Lsn): Generator<LayerEntry> {
+    for (const [key, head] of this.#others) {
+      if (key < range.first || key > range.last) continue;
+      let entry = head;
+      while (entry !== NONE && this.#lsns[entry] > upTo) entry = this.#before[entry];
+      if (entry !== NONE) yield { key, lsn: this.#lsns[entry] as Lsn, value: this.#value(entry) };
+    }
   }
-  /** Everything, in the order of a layer file; of a frozen layer. */
-  *entries(): Generator<{ key: Key; lsn: Lsn; value: Value }> {
+
+  /** Everything, in the order of a layer file; of a frozen layer. Sorts fork by fork, as it goes. */
+  *entries(): Generator<LayerEntry> {
     assert(this.#frozen, 'only a frozen layer is written out');
-    for (const map of [this.#others, this.#pages])
-      for (const { key, versions } of sorted(map))
-        for (const { lsn, value } of versions) yield { key, lsn, value };
+    for (const key of [...this.#others.keys()].sort()) yield* this.#versions(key, this.#others.get(key)!);
+    const forks = new Map<string, Key[]>();
+    for (const key of this.#pages.keys()) {
+      const fork = key.slice(0, FORK_CHARACTERS);
+      const keys = forks.get(fork);
+      if (keys === undefined) forks.set(fork, [key]);
+      else keys.push(key);
+    }
+    for (const fork of [...forks.keys()].sort())
+      for (const key of sortByBlock(forks.get(fork)!)) yield* this.#versions(key, this.#pages.get(key)!);
+  }
+  *#versions(key: Key, head: number): Generator<LayerEntry> {
+    const entries: number[] = [];
+    for (let entry = head; entry !== NONE; entry = this.#before[entry]) entries.push(entry);
+    for (let at = entries.length - 1; at >= 0; at--)
+      yield { key, lsn: this.#lsns[entries[at]] as Lsn, value: this.#value(entries[at]) };
   }
 }
 
-function sorted(
-  map: ReadonlyMap<Key, Version[]>,
-  range?: KeyRange,
-): { key: Key; versions: readonly Version[] }[] {
-  const keys: Key[] = [];
-  for (const key of map.keys())
-    if (range === undefined || (range.first <= key && key <= range.last)) keys.push(key);
-  keys.sort(); // by UTF-16 code units, which are the key's bytes
-  return keys.map((key) => ({ key, versions: map.get(key)! }));
+/** Page keys are the same up to here within a fork; the block follows. */
+const FORK_CHARACTERS = 14;
+/** Blocks and places in an array together make a number that is exact. */
+const PLACES_MAX = 1 << 21;
+
+/** Page keys of one fork by their blocks: numbers sort many times faster than strings. */
+function sortByBlock(keys: readonly Key[]): Key[] {
+  assert(keys.length <= PLACES_MAX, `${keys.length} pages of a fork in one layer`);
+  const order = Float64Array.from(keys, (key, place) => keyBlock(key) * PLACES_MAX + place).sort();
+  return Array.from(order, (each) => keys[each % PLACES_MAX]);
 }

@@ -5,19 +5,26 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { importTemplate } from '../../../containers/pageserver/import/template.ts';
+import { readRuns } from '../../../containers/pageserver/read/page-service.ts';
 import { MemoryStorage } from '../../../containers/pageserver/remote/memory.ts';
+import { Timeline } from '../../../containers/pageserver/timeline/timeline.ts';
 import { decodeControlFile } from '../../../lib/postgres/control-file.ts';
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
 import { postgres18 } from '../../../lib/postgres/v18/wal.ts';
 import { newWalRecord } from '../../../lib/postgres/wal/decode-record.ts';
 import { WalDecoder } from '../../../lib/postgres/wal/decoder.ts';
+import type { PageRun } from '../../../lib/protocol/pages.ts';
 import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
+import { parseLayerName } from '../../../lib/storage/layers/descriptor.ts';
+import { buildBootManifest } from '../../../lib/storage/state/boot-manifest.ts';
 import { compareGroundTruth, type GroundTruth } from '../../support/ground-truth.ts';
 import { mixedWorkload } from '../../support/mixed-workload.ts';
 import { initdbTemplate, PostgresCluster } from '../../support/postgres-cluster.ts';
 import { recover, type Recovered } from '../../support/recovered-postgres.ts';
 import { readWal } from '../../support/wal-files.ts';
 import { Outside, PageClient, PageserverProcess } from './outside.ts';
+import { FakeSafekeepers, testContext } from './timeline/support.ts';
 
 const SETTINGS = {
   wal_level: 'replica',
@@ -121,6 +128,46 @@ test('pages and files are those of a recovered Postgres, now, in the past, and a
   const client = await PageClient.connect(pageserver, timeline);
   expect(await differences(client, end, endLsn)).toEqual([]);
   expect(await differences(client, middle, middleLsn)).toEqual([]);
+});
+
+test('the same out of many small layers that are merged and imaged meanwhile', async () => {
+  const bytes = (from: Lsn, to: Lsn) => wal.subarray(from - startLsn, to - startLsn);
+  const safekeepers = new FakeSafekeepers({ endLsn, bytes });
+  const context = testContext({
+    storage: new MemoryStorage(),
+    safekeepers,
+    generation: 1,
+    settings: {
+      openLayerBytesMax: 4 << 20,
+      level0Max: 3,
+      imageDeltasMax: 2,
+      layerBytesTarget: 1 << 20,
+      quietMs: 50,
+    },
+  });
+  context.importTemplate = ({ systemIdentifier }, emit) =>
+    importTemplate({ directory: template, startLsn, systemIdentifier: BigInt(systemIdentifier) }, emit);
+  const attached = await Timeline.attach(context, timeline);
+  try {
+    safekeepers.commit();
+    await attached.waitFor(endLsn);
+    while (!attached.isIdle) await new Promise((resolve) => setTimeout(resolve, 10));
+    const { layers } = attached.status();
+    expect(layers.filter(({ name }) => parseLayerName(name)!.kind === 'image').length).toBeGreaterThan(3);
+    for (const at of [endLsn, middleLsn]) {
+      await using truth = await truthAt(at);
+      const { manifest, blobs } = await buildBootManifest(attached.view(at));
+      const pages = (runs: PageRun[]) => readRuns(attached, runs, at);
+      expect((await compareGroundTruth(truth, { manifest, blobs, pages })).differences).toEqual([]);
+    }
+    console.log(
+      `${layers.length} layers; ${attached.reader.layersVisited} visited in ${attached.reader.reads} reads`,
+    );
+    expect(context.errors).toEqual([]);
+  } finally {
+    attached.abandon();
+    context.remove();
+  }
 });
 
 describe('the process', () => {

@@ -35,7 +35,13 @@ import {
 } from '../../../../lib/storage/key.ts';
 import { imageValue, sizeValue, type Emit } from '../../../../lib/storage/value.ts';
 import { MemoryStore, MemoryTimeline } from '../../../support/memory-store.ts';
-import { chunkEnd, type WalBuilder } from './wal-builder.ts';
+import { chunkEnd } from './wal-builder.ts';
+
+/** A log, from START_LSN or from where a real one begins. */
+export interface Wal {
+  readonly endLsn: Lsn;
+  bytes(from: Lsn, to: Lsn): Uint8Array;
+}
 
 export const START_LSN = parseLsn(TIMELINE_START_LSN);
 export const SYSTEM_IDENTIFIER = 7_600_000_000_000_000_001n;
@@ -65,7 +71,7 @@ export async function importTinyTemplate(_: TimelineSpec, emit: Emit): Promise<v
 }
 
 /** What ingest without layers makes of the WAL: the truth that timelines are compared with. */
-export async function modelOf(wal: WalBuilder): Promise<MemoryStore> {
+export async function modelOf(wal: Wal): Promise<MemoryStore> {
   const store = new MemoryStore();
   await importTinyTemplate(spec, (key, value) => store.put(START_LSN, key, value));
   const model = await MemoryTimeline.open(store, START_LSN);
@@ -78,7 +84,7 @@ export async function modelOf(wal: WalBuilder): Promise<MemoryStore> {
 
 /** Three safekeepers that all hold the same WAL, committed as far as a test says. */
 export class FakeSafekeepers {
-  readonly #wal: WalBuilder;
+  readonly #wal: Wal;
   readonly #streams = new Set<{ n: number; send: () => void; fail: () => void }>();
   commitLsn: Lsn = START_LSN;
   chunkBytes = 50_000;
@@ -88,7 +94,7 @@ export class FakeSafekeepers {
   lastReport: WalReaderReport | null = null;
   onReport: ((report: WalReaderReport) => void) | null = null;
 
-  constructor(wal: WalBuilder) {
+  constructor(wal: Wal) {
     this.#wal = wal;
   }
   commit(lsn: Lsn = this.#wal.endLsn): void {

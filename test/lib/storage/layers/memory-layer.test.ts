@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { lsn } from '../../../../lib/postgres/lsn.ts';
-import { ALL_KEYS } from '../../../../lib/storage/key.ts';
+import { ALL_KEYS, type KeyRange } from '../../../../lib/storage/key.ts';
 import { MemoryLayer } from '../../../../lib/storage/layers/memory-layer.ts';
 import { imageValue, type Version } from '../../../../lib/storage/value.ts';
 import { arbitraryEntries, arbitraryKey, byKeyAndLsn, openLayer, page, size, writeLayer } from './support.ts';
@@ -42,16 +42,26 @@ test('reads as the level-0 delta that it becomes', async () => {
   );
 });
 
-test('scans what is no page in key order, within a range', () => {
+test('scans what is no page, within a range and up to an LSN', () => {
   const layer = new MemoryLayer(lsn(1));
   const value = imageValue(new Uint8Array(4));
-  for (const [i, rel] of [3, 1, 2].entries()) {
+  for (const [i, rel] of [3, 1, 2, 1].entries()) {
     layer.put(size(rel), lsn(2 + i), value);
     layer.put(page(rel, 0), lsn(2 + i), value);
   }
-  expect(layer.scanOthers(ALL_KEYS).map(({ key }) => key)).toEqual([size(1), size(2), size(3)]);
-  expect(layer.scanOthers({ first: size(2), last: size(2) })).toHaveLength(1);
-  expect(layer.bytes).toBeGreaterThan(6 * 200);
+  const scan = (range: KeyRange, upTo: number) =>
+    [...layer.scanOthers(range, lsn(upTo))].map(({ key, lsn }) => [key, lsn]);
+  expect(scan(ALL_KEYS, 9)).toEqual([
+    [size(3), 2],
+    [size(1), 5],
+    [size(2), 4],
+  ]);
+  expect(scan(ALL_KEYS, 3)).toEqual([
+    [size(3), 2],
+    [size(1), 3],
+  ]);
+  expect(scan({ first: size(2), last: size(2) }, 9)).toHaveLength(1);
+  expect(layer.bytes).toBeGreaterThan(8 * 100);
 });
 
 test('never goes back', () => {
