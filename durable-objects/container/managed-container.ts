@@ -190,11 +190,11 @@ export class ManagedContainer {
   }
 
   /** HTTP to the container's port, with the session token. */
-  async fetch(path: string, init: RequestInit = {}): Promise<Response> {
+  async fetch(path: string, init: RequestInit | Request = {}): Promise<Response> {
     const headers = new Headers(init.headers);
     headers.set('Authorization', `Bearer ${this.session?.token ?? ''}`);
-    const url = new URL(path, 'http://container');
-    return this.#container.getTcpPort(CONTAINER_PORT.http).fetch(new Request(url, { ...init, headers }));
+    const request = new Request(new URL(path, 'http://container'), init);
+    return this.#container.getTcpPort(CONTAINER_PORT.http).fetch(new Request(request, { headers }));
   }
 
   /** A TCP connection to one of the container's ports. */

@@ -63,27 +63,24 @@ export function partOf(ebbPid: number, part: Part): ProcessInfo[] {
  * The compute that runs now, by the postmaster's data directory; null when none runs. The data directory is seen
  * through /proc, in the container's own view of the machine, where it is mounted.
  */
-export function runningCompute(
-  ebbPid: number,
-): { pid: number; dataDirectory: string; socket: string } | null {
+export function runningCompute(ebbPid: number): { pid: number; dataDirectory: string } | null {
   const postmaster = partOf(ebbPid, 'postgres')[0];
   const match = postmaster && /\s-D\s*(\S+)/.exec(postmaster.command);
   if (!postmaster || !match) return null;
   let dataDirectory = match[1];
   if (!dataDirectory.startsWith('/'))
     dataDirectory = join(readlinkSync(`/proc/${postmaster.pid}/cwd`), dataDirectory);
-  dataDirectory = join(`/proc/${postmaster.pid}/root`, dataDirectory);
-  // The fifth line of postmaster.pid: the folder of its unix socket (utils/pidfile.h).
-  const socket = readFileSync(join(dataDirectory, 'postmaster.pid'), 'utf8').split('\n')[4] ?? '';
-  return { pid: postmaster.pid, dataDirectory, socket };
+  return { pid: postmaster.pid, dataDirectory: join(`/proc/${postmaster.pid}/root`, dataDirectory) };
 }
 
 /** A superuser's connection to the running compute's own Postgres: what no client of Ebb can have. */
 export async function superuser(ebbPid: number, database: string): Promise<pg.Client> {
   const compute = runningCompute(ebbPid);
   if (!compute) throw new Error('no compute is running');
+  // The fifth line of postmaster.pid: the folder of its unix socket (utils/pidfile.h).
+  const pidFile = readFileSync(join(compute.dataDirectory, 'postmaster.pid'), 'utf8');
   const client = new pg.Client({
-    host: compute.socket,
+    host: pidFile.split('\n')[4],
     user: 'ebb_admin',
     database,
   });

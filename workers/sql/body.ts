@@ -11,16 +11,20 @@ import { ProxyError } from '../proxy/proxy-error.ts';
 const tooLarge = (): ProxyError =>
   new ProxyError('requestTooLarge', `request body is larger than ${SQL_BODY_BYTES_MAX >> 20} MiB`);
 
-/** Throws ProxyError `requestTooLarge` as soon as that is known, from Content-Length or by counting. */
+/** A client that is still writing does not read its answer: so much of a body that is too large is read all the same. */
+const DRAINED_BYTES_MAX = 8 * SQL_BODY_BYTES_MAX;
+
+/** Throws ProxyError `requestTooLarge`, by Content-Length or by counting; nothing beyond the limit is kept. */
 export async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
-  if (Number(request.headers.get('content-length') ?? 0) > SQL_BODY_BYTES_MAX) throw tooLarge();
+  if (Number(request.headers.get('content-length') ?? 0) > DRAINED_BYTES_MAX) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
     length += chunk.length;
-    if (length > SQL_BODY_BYTES_MAX) throw tooLarge();
-    chunks.push(chunk);
+    if (length > DRAINED_BYTES_MAX) throw tooLarge();
+    if (length <= SQL_BODY_BYTES_MAX) chunks.push(chunk);
   }
+  if (length > SQL_BODY_BYTES_MAX) throw tooLarge();
   const body = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {
