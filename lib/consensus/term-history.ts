@@ -69,10 +69,13 @@ export function commonEnd(proposer: TermHistory, acceptor: LogPosition): Lsn | n
   return acceptor.history[0].lsn;
 }
 
-/** Leaves out what lies wholly before `lsn`, which every acceptor has: no log will ever diverge there. */
+/**
+ * Leaves out terms that ended before `lsn`, which every acceptor has durably: no log will ever diverge there. A
+ * term that starts at `lsn` itself may be newer than what some acceptor knows, so the one before it stays too.
+ */
 export function pruneBefore(history: TermHistory, lsn: Lsn): TermHistory {
   let first = 0;
-  while (first + 1 < history.length && history[first + 1].lsn <= lsn) first++;
+  while (first + 1 < history.length && history[first + 1].lsn < lsn) first++;
   return first === 0 ? history : history.slice(first);
 }
 

@@ -22,6 +22,7 @@ import { stepProposer } from '../../../lib/consensus/proposer.ts';
 import { formatLsn, lsnPlus, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
 import { postgres18 } from '../../../lib/postgres/v18/wal.ts';
 import { WalDecoder } from '../../../lib/postgres/wal/decoder.ts';
+import { recordStart } from '../../../lib/postgres/wal/geometry.ts';
 import { newWalRecord, type WalRecord } from '../../../lib/postgres/wal/record.ts';
 import { HOST, SAFEKEEPER_COUNT, type TimelineSpec } from '../../../lib/protocol/specs.ts';
 import { AcceptorLink, type AcceptorSocket } from './acceptor-link.ts';
@@ -186,9 +187,12 @@ export class Proposer extends EventEmitter<ProposerEvents> {
     else this.#replication.acknowledge(this.#state.commitLsn);
   }
 
-  /** Resolves when `position` is committed. Throws ProposerError; `unavailable` after `timeoutMs`. */
+  /**
+   * Resolves when every record that ends at or before `position` is committed; `position` itself may lie inside
+   * a record or behind a page header. Throws ProposerError; `unavailable` after `timeoutMs`.
+   */
   waitForCommit(position: Lsn, timeoutMs: number): Promise<void> {
-    if (this.commitLsn >= position) return Promise.resolve();
+    if (this.#isCommitted(position)) return Promise.resolve();
     if (this.#over !== null) return Promise.reject(this.#over);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -225,6 +229,12 @@ export class Proposer extends EventEmitter<ProposerEvents> {
       this.#giveUp(new ProposerError('closed', 'the proposer was closed'));
       await this.#closeLinks();
     }
+  }
+
+  #isCommitted(position: Lsn): boolean {
+    const { commitLsn, buffer } = this.#state;
+    if (recordStart(commitLsn) >= position) return true;
+    return buffer.endLsn >= position && commitLsn >= buffer.recordEndLsn;
   }
 
   #openLink(number: number): void {
@@ -279,6 +289,7 @@ export class Proposer extends EventEmitter<ProposerEvents> {
       this.#links.get(acceptor)?.send(encodeProposerMessage(message));
     }
     if (state.commitLsn > before.commitLsn) this.#onCommit(state.commitLsn);
+    for (const waiter of this.#waiters) if (this.#isCommitted(waiter.lsn)) waiter.resolve();
     if (state.phase === 'leading') this.#leading.resolve();
     for (const { acceptor, detail } of disconnects) {
       this.#links.get(acceptor)?.restart(`broke the protocol: ${detail}`);
@@ -289,7 +300,6 @@ export class Proposer extends EventEmitter<ProposerEvents> {
 
   #onCommit(commitLsn: Lsn): void {
     this.#replication?.acknowledge(commitLsn);
-    for (const waiter of this.#waiters) if (waiter.lsn <= commitLsn) waiter.resolve();
     this.emit('commit', commitLsn);
   }
 

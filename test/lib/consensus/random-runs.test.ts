@@ -9,6 +9,7 @@ import { World } from './world.ts';
 interface Op {
   kind:
     | 'deliver'
+    | 'settleAll'
     | 'settleSome'
     | 'connect'
     | 'disconnect'
@@ -24,6 +25,7 @@ const op: fc.Arbitrary<Op> = fc.record({
   kind: fc.oneof(
     { weight: 40, arbitrary: fc.constant('deliver' as const) },
     { weight: 12, arbitrary: fc.constant('settleSome' as const) },
+    { weight: 8, arbitrary: fc.constant('settleAll' as const) },
     { weight: 14, arbitrary: fc.constant('connect' as const) },
     { weight: 4, arbitrary: fc.constant('disconnect' as const) },
     { weight: 3, arbitrary: fc.constant('crash' as const) },
@@ -50,6 +52,7 @@ function run(ops: readonly Op[], limits: ConstructorParameters<typeof World>[1])
     if (kind === 'deliver' && link) world.deliver(link, b % 2 === 0 ? 'acceptor' : 'proposer');
     else if (kind === 'settleSome' && link)
       for (let i = 0; i < b % 20; i++) world.deliver(link, i % 2 ? 'acceptor' : 'proposer');
+    else if (kind === 'settleAll') world.settle();
     else if (kind === 'crash') world.crash(1 + (a % 3));
     else if (kind === 'newProposer') world.propose(++proposers, proposers);
     else if (proposer !== undefined) {

@@ -247,9 +247,11 @@ export class World {
     extended.set(this.committed);
     const own = state.termStartLsn - START;
     if (own > this.committed.length) {
-      // Recovered from an older term and committed only now: whatever a quorum holds.
-      const holders = [...this.acceptors.values()].filter((acceptor) => acceptor.wal.length >= own);
-      const donor = holders.find((acceptor) => acceptor.state.log.term === state.config.term);
+      // Recovered from an older term and committed only now: what those have that told so.
+      const told = state.acceptors.find(
+        ({ flushLsn }) => flushLsn !== null && flushLsn >= state.termStartLsn,
+      );
+      const donor = told && this.acceptors.get(told.number);
       if (donor === undefined) throw new Error('committed, and nobody has it');
       extended.set(donor.wal.subarray(this.committed.length, own), this.committed.length);
     }
