@@ -17,6 +17,7 @@ import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { btree } from './btree.ts';
 import { MalformedRecord, RedoError, UnsupportedRecord, type RedoErrorCode } from './errors.ts';
 import { gin } from './gin.ts';
+import { gist } from './gist.ts';
 import { hash } from './hash.ts';
 import { heap } from './heap.ts';
 import { heap2 } from './heap2.ts';
@@ -34,6 +35,7 @@ resourceManagers[RM.HEAP2] = heap2;
 resourceManagers[RM.BTREE] = btree;
 resourceManagers[RM.HASH] = hash;
 resourceManagers[RM.GIN] = gin;
+resourceManagers[RM.GIST] = gist;
 resourceManagers[RM.SEQ] = sequence;
 
 let lastPage: Page | undefined;

@@ -1,6 +1,7 @@
 /** Every workload of the redo oracle. */
 import { btreeWorkloads } from './btree.ts';
 import { ginWorkloads } from './gin.ts';
+import { gistWorkloads } from './gist.ts';
 import { hashWorkloads } from './hash.ts';
 import { heapWorkloads } from './heap.ts';
 import type { Workload } from './workload.ts';
@@ -10,4 +11,5 @@ export const redoWorkloads: readonly Workload[] = [
   ...btreeWorkloads,
   ...hashWorkloads,
   ...ginWorkloads,
+  ...gistWorkloads,
 ];
