@@ -167,14 +167,9 @@ async function compareRelations(
     for (let block = 0; block < count; block += BATCH_PAGES) {
       const run = { kind: 'relation', ...id, block, count: Math.min(BATCH_PAGES, count - block) } as const;
       report.pages += run.count;
-      comparePages(
-        name,
-        block,
-        readBlocks(truth, block, run.count),
-        await subject.pages([run]),
-        report,
-        fork !== FORK.vm,
-      );
+      const found = await answer(subject, run, name, report);
+      if (found === null) continue;
+      comparePages(name, block, readBlocks(truth, block, run.count), found, report, fork !== FORK.vm);
     }
   }
   for (const [name, { fork }] of expected) if (fork !== FORK.fsm) report.differ(`no ${name}`);
@@ -212,10 +207,26 @@ async function compareSlrus(
       }
       const count = Math.min(blocks, truth.length / PAGE_SIZE);
       report.slruPages += count;
-      const found = await subject.pages([{ kind: 'slru', slru, segment, block: 0, count }]);
-      comparePages(name, 0, truth, found, report, false);
+      const run = { kind: 'slru', slru, segment, block: 0, count } as const;
+      const found = await answer(subject, run, name, report);
+      if (found !== null) comparePages(name, 0, truth, found, report, false);
     }
     for (const file of expected) report.differ(`no ${slru}/${file}`);
+  }
+}
+
+/** The pages of a run; where reading fails, that is a difference. */
+async function answer(
+  subject: GroundTruthSubject,
+  run: PageRun,
+  name: string,
+  report: Comparison,
+): Promise<(Uint8Array | null)[] | null> {
+  try {
+    return await subject.pages([run]);
+  } catch (error) {
+    report.differ(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    return null;
   }
 }
 

@@ -9,18 +9,34 @@ import type { BlockReference, WalRecord } from '../../postgres/wal/record.ts';
 import { PAGE_SIZE } from '../../protocol/pages.ts';
 import { FORK, pageKeyAt } from '../key.ts';
 import { imageValue, recordValue, type Value } from '../value.ts';
-import { IngestError, type IngestContext } from './context.ts';
+import { IngestError, knownFork, type IngestContext } from './context.ts';
 
 export function ingestBlocks(context: IngestContext): void {
   const { record } = context;
-  for (let i = 0; i < record.blockCount; i++) {
+  for (const i of ascendingBlocks(record)) {
     const block = record.blocks[i];
     // FPI_FOR_HINT without an image (full_page_writes=off) changes nothing.
     if (record.resourceManager === RM.XLOG && !(block.hasImage && block.applyImage)) continue;
-    writeBlock(context, i, block.fork);
+    writeBlock(context, i, knownFork(record, block.fork));
     // See smgr.ts: the main fork of an unlogged relation follows its init fork.
     if (block.fork === FORK.init) writeBlock(context, i, FORK.main);
   }
+}
+
+const IN_ORDER = Array.from({ length: 34 }, (_, count) => Array.from({ length: count }, (_, i) => i));
+
+/**
+ * Indexes of the block references by block number: of two new blocks the lower one must come first, lest it be
+ * taken for a gap below the other.
+ */
+function ascendingBlocks({ blocks, blockCount }: WalRecord): readonly number[] {
+  const inOrder = IN_ORDER[blockCount] ?? Array.from({ length: blockCount }, (_, i) => i);
+  for (let i = 1; i < blockCount; i++) {
+    if (blocks[i].block < blocks[i - 1].block) {
+      return inOrder.toSorted((a, b) => blocks[a].block - blocks[b].block);
+    }
+  }
+  return inOrder;
 }
 
 function writeBlock({ record, state, emit }: IngestContext, blockIndex: number, fork: number): void {

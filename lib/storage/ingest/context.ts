@@ -2,6 +2,7 @@
 import { formatLsn } from '../../postgres/lsn.ts';
 import type { WalRecord } from '../../postgres/wal/record.ts';
 import { ByteReader } from '../../protocol/bytes.ts';
+import { FORK } from '../key.ts';
 import type { TimelineState } from '../state/timeline-state.ts';
 import type { Emit } from '../value.ts';
 
@@ -37,3 +38,9 @@ export const mainData = (record: WalRecord): ByteReader =>
 
 export const unknownRecord = (record: WalRecord): IngestError =>
   new IngestError('unknownRecord', record, 'not a record type of Postgres 18');
+
+/** A fork number of WAL, checked. Throws IngestError. */
+export function knownFork(record: WalRecord, fork: number): number {
+  if (fork <= FORK.init) return fork;
+  throw new IngestError('malformed', record, `fork ${fork}: 0 to ${FORK.init} expected`);
+}

@@ -11,7 +11,7 @@ import { mapBlockOf, mapBlocksOf } from '../../postgres/page/visibility-map.ts';
 import { FORK, pageKeyAt, type Relation } from '../key.ts';
 import { encodeOperation } from '../page-operation.ts';
 import type { TimelineState } from '../state/timeline-state.ts';
-import { mainData, unknownRecord, type IngestContext } from './context.ts';
+import { knownFork, mainData, unknownRecord, type IngestContext } from './context.ts';
 
 const XLOG_SMGR_CREATE = 0x10;
 const XLOG_SMGR_TRUNCATE = 0x20;
@@ -25,7 +25,7 @@ export function ingestSmgr(context: IngestContext): void {
   switch (record.info & 0xf0) {
     case XLOG_SMGR_CREATE: {
       const relation = { spcOid: main.u32(), dbOid: main.u32(), relNumber: main.u32() };
-      const fork = main.u32();
+      const fork = knownFork(record, main.u32());
       state.files.create(state.files.fork({ ...relation, fork }));
       if (fork === FORK.init) state.files.create(state.files.fork({ ...relation, fork: FORK.main }));
       return;

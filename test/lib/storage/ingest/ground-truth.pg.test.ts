@@ -1,35 +1,20 @@
 /**
  * Ingest and redo against a real Postgres: after a mixed workload, at several LSNs, every page and file that the store
- * gives equals that of a Postgres that recovered the same WAL to the same LSN.
+ * gives equals that of a Postgres that recovered the same WAL to the same LSN; and a Postgres that starts from
+ * what the store gives finds itself consistent.
  */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { importTemplate } from '../../../../containers/pageserver/import/template.ts';
-import { decodeControlFile } from '../../../../lib/postgres/control-file.ts';
-import { formatLsn, parseLsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
-import { postgres18 } from '../../../../lib/postgres/v18/wal.ts';
-import { newWalRecord } from '../../../../lib/postgres/wal/decode-record.ts';
-import { recordTypeName, resourceManagerName } from '../../../../lib/postgres/wal/describe.ts';
-import { WalDecoder } from '../../../../lib/postgres/wal/decoder.ts';
-import type { PageRun } from '../../../../lib/protocol/pages.ts';
-import { relationPageKey, slruPageKey } from '../../../../lib/storage/key.ts';
-import { buildBootManifest } from '../../../../lib/storage/state/boot-manifest.ts';
+import { formatLsn } from '../../../../lib/postgres/lsn.ts';
 import { compareGroundTruth, type GroundTruthSubject } from '../../../support/ground-truth.ts';
-import { MemoryStore, MemoryTimeline } from '../../../support/memory-store.ts';
+import { materialize } from '../../../support/materialize.ts';
 import { leaveUnfinished, mixedWorkload } from '../../../support/mixed-workload.ts';
-import { initdbTemplate, PostgresCluster } from '../../../support/postgres-cluster.ts';
-import { recover, type Recovered } from '../../../support/recovered-postgres.ts';
-import { readWal } from '../../../support/wal-files.ts';
+import { PostgresCluster } from '../../../support/postgres-cluster.ts';
+import { RecordedTimeline } from '../../../support/recorded-timeline.ts';
 
-const SETTINGS = {
-  wal_level: 'replica',
-  full_page_writes: 'off',
-  wal_keep_size: '10GB',
-  max_prepared_transactions: '10',
-  track_commit_timestamp: 'on',
-  autovacuum: 'off',
-};
+const SETTINGS = { max_prepared_transactions: '10', track_commit_timestamp: 'on', autovacuum: 'off' };
 /** Steps after which the store is compared, besides the end. */
 const CUTS = [
   'TOAST and large objects',
@@ -52,112 +37,51 @@ const RECORD_TYPES = `
   .trim()
   .split(/\s+/);
 
-let template: string;
-let startLsn: Lsn;
-let wal: Uint8Array;
-const store = new MemoryStore();
-const typesSeen = new Set<string>();
-/** Where to compare: an LSN and the start of the last record before it. */
-const cuts: { after: string; lsn: Lsn; previousLsn: Lsn }[] = [];
+/** What `SETTINGS` and Postgres's defaults come to. */
+const CONTROL_SETTINGS = {
+  maxConnections: 100,
+  maxWorkerProcesses: 8,
+  maxWalSenders: 10,
+  maxPreparedTransactions: 10,
+  maxLocksPerTransaction: 64,
+};
+/** amcheck on every index and table, pg_visibility on every table of one database. */
+const CONSISTENCY_CHECKS = `
+  create extension amcheck;
+  create extension pg_visibility;
+  with relation as (select oid, relkind, relam from pg_class where relpersistence = 'p')
+  select
+    (select count(bt_index_check(oid, true)) from relation where relkind = 'i' and relam = 403) as indexes,
+    (select count(*) from relation, verify_heapam(oid) where relkind in ('r', 't', 'm')) as corrupt,
+    (select count(*) from relation, pg_check_frozen(oid) where relkind in ('r', 't', 'm')) as not_frozen,
+    (select count(*) from relation, pg_check_visible(oid) where relkind in ('r', 't', 'm')) as not_visible`;
+
+let recorded: RecordedTimeline;
 
 beforeAll(async () => {
-  template = await initdbTemplate();
-  const control = decodeControlFile(readFileSync(join(template, 'global/pg_control')));
-  const targets: { after: string; lsn: Lsn }[] = [];
-  let endLsn: Lsn;
-  {
-    await using cluster = await PostgresCluster.create({ settings: SETTINGS });
-    const position = async (which: string): Promise<Lsn> =>
-      parseLsn((await cluster.query<{ lsn: string }>(`select ${which}() as lsn`))[0].lsn);
-    for (const step of mixedWorkload) {
-      await step.run(cluster);
-      if (CUTS.includes(step.name)) {
-        targets.push({ after: step.name, lsn: await position('pg_current_wal_insert_lsn') });
-      }
-    }
-    await leaveUnfinished(cluster);
-    endLsn = await position('pg_current_wal_flush_lsn');
-    await cluster.kill();
-    startLsn = endOfCheckpoint(cluster.dataDirectory, control.checkPoint);
-    wal = Buffer.concat([...readWal(cluster.dataDirectory, startLsn, endLsn)]);
-  }
-  const systemIdentifier = control.systemIdentifier;
-  await importTemplate({ directory: template, startLsn, systemIdentifier }, (key, value) =>
-    store.put(startLsn, key, value),
-  );
-  await ingest([...targets, { after: 'everything', lsn: Infinity as Lsn }]);
+  recorded = await RecordedTimeline.record({
+    settings: SETTINGS,
+    steps: mixedWorkload,
+    cutsAfter: CUTS,
+    finish: leaveUnfinished,
+  });
 });
-
-/** The template's WAL ends with its shutdown checkpoint. */
-function endOfCheckpoint(dataDirectory: string, checkPoint: Lsn): Lsn {
-  const decoder = new WalDecoder({ startLsn: checkPoint, facts: postgres18 });
-  const end = (checkPoint + 16384) as Lsn;
-  for (const bytes of readWal(dataDirectory, checkPoint, end)) decoder.push(bytes);
-  if (!decoder.next(newWalRecord())) throw new Error('the template has no checkpoint record');
-  return decoder.endLsn;
-}
-
-/** Ingests all of the WAL, noting the first record end at or after each target; there the state is loaded anew. */
-async function ingest(targets: { after: string; lsn: Lsn }[]): Promise<void> {
-  const timeline = await MemoryTimeline.open(store, startLsn);
-  const decoder = new WalDecoder({ startLsn, facts: postgres18 });
-  decoder.push(wal);
-  const record = newWalRecord();
-  let next = 0;
-  const cut = async (): Promise<void> => {
-    cuts.push({
-      after: targets[next++].after,
-      lsn: timeline.endLsn,
-      previousLsn: timeline.state.lastRecordLsn,
-    });
-    await timeline.reload();
-  };
-  while (decoder.next(record)) {
-    typesSeen.add(
-      `${resourceManagerName(record.resourceManager, postgres18)}/${recordTypeName(record.resourceManager, record.info, postgres18)}`,
-    );
-    await timeline.ingest(record);
-    if (timeline.endLsn >= targets[next].lsn) await cut();
-  }
-  await cut();
-}
-
-async function subjectAt(lsn: Lsn, previousLsn: Lsn): Promise<GroundTruthSubject> {
-  const { manifest, blobs } = await buildBootManifest(store.view(lsn, previousLsn));
-  const read = (run: PageRun, block: number): Uint8Array | null =>
-    store.get(
-      run.kind === 'slru' ? slruPageKey(run.slru, run.segment, block) : relationPageKey(run, block),
-      lsn,
-    );
-  const pages = (runs: PageRun[]) =>
-    Promise.resolve(
-      runs.flatMap((run) => Array.from({ length: run.count }, (_, i) => read(run, run.block + i))),
-    );
-  return { manifest, blobs, pages };
-}
 
 test('the workload makes Postgres write every kind of record that matters', () => {
-  expect(RECORD_TYPES.filter((type) => !typesSeen.has(type))).toEqual([]);
+  expect(RECORD_TYPES.filter((type) => !recorded.typesSeen.has(type))).toEqual([]);
 });
 
-async function truthAt(after: string): Promise<{ cut: (typeof cuts)[number]; truth: Recovered }> {
-  const cut = cuts.find((each) => each.after === after);
-  if (cut === undefined) throw new Error(`the WAL has no position after ${after}`);
-  const truth = await recover({ base: template, startLsn, wal, toLsn: cut.lsn, settings: SETTINGS });
-  return { cut, truth };
-}
-
 test.each(CUTS)('after %s, pages and files are those of a recovered Postgres', async (after) => {
-  const { cut, truth } = await truthAt(after);
-  await using _ = truth;
-  const report = await compareGroundTruth(truth, await subjectAt(cut.lsn, cut.previousLsn));
+  const cut = recorded.cut(after);
+  await using truth = await recorded.recoveredAt(cut);
+  const report = await compareGroundTruth(truth, await recorded.subjectAt(cut));
   expect(report.differences).toEqual([]);
 });
 
 test('after everything too, and the comparison finds what is planted', async () => {
-  const { cut, truth } = await truthAt('everything');
-  await using _ = truth;
-  const subject = await subjectAt(cut.lsn, cut.previousLsn);
+  const cut = recorded.cut('end');
+  await using truth = await recorded.recoveredAt(cut);
+  const subject = await recorded.subjectAt(cut);
   const { differences, ...counts } = await compareGroundTruth(truth, subject);
   expect(differences).toEqual([]);
   expect(counts.relations).toBeGreaterThan(1500);
@@ -196,4 +120,58 @@ test('after everything too, and the comparison finds what is planted', async () 
     'pg_xact/0000 block 0 at 100: #, # expected',
     'relation 1663/5/# vm block 0 at 100: #, # expected',
   ]);
+});
+
+test('a Postgres that starts from manifest and pages finds itself consistent', async () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'ebb-materialized-'));
+  try {
+    const directory = join(scratch, 'data');
+    await materialize(await recorded.subjectAt(recorded.cut('end')), directory, {
+      template: recorded.template,
+      settings: CONTROL_SETTINGS,
+      timeSeconds: Math.floor(Date.now() / 1000),
+    });
+    await using cluster = await PostgresCluster.create({ copyOf: directory, settings: SETTINGS });
+    expect(cluster.log).not.toMatch(/recovery|ERROR|PANIC|WARNING/);
+    const query = async (text: string, database?: string) =>
+      (await cluster.query(text, [], database)).map((row) => Object.values(row).map(Number));
+
+    for (const { datname } of await cluster.query<{ datname: string }>(
+      'select datname from pg_database where datallowconn',
+    )) {
+      expect(await cluster.query(CONSISTENCY_CHECKS, undefined, datname), datname).toEqual([
+        { indexes: expect.any(String) as string, corrupt: '0', not_frozen: '0', not_visible: '0' },
+      ]);
+    }
+    // What was unfinished never was; what was committed last is there.
+    expect(await cluster.query("select to_regclass('never') as never")).toEqual([{ never: null }]);
+    expect(
+      await query(
+        'select count(*) from nested where a = 9999 union all select count(*) from account where balance = -1',
+      ),
+    ).toEqual([[1], [0]]);
+    // Unlogged relations are empty and can be used.
+    expect(await query('select count(*) from quick')).toEqual([[0]]);
+    expect(await query("insert into quick (body) values ('again') returning id")).toEqual([[1]]);
+    expect(await query("select nextval('quick_counter')")).toEqual([[1]]);
+    await query('insert into here_unlogged values (1)', 'file_copy');
+    await query('insert into here_unlogged values (1)', 'third');
+    await query('insert into there_unlogged values (1)', 'fourth');
+    // Prepared transactions can be ended.
+    expect(await query('select count(*) from pg_prepared_xacts')).toEqual([[2]]);
+    await cluster.query("commit prepared 'stays'");
+    await cluster.query("rollback prepared 'stays too, with a longer name'");
+    expect(await query('select a from pinned order by a')).toEqual([[5], [6]]);
+    // Multixacts, sequences, large objects, copies of databases.
+    expect(await query('update locked set v = v where id <= 2200 returning 1')).toHaveLength(2200);
+    expect((await query("select nextval('counter')"))[0][0]).toBeGreaterThanOrEqual(7);
+    expect(await query('select length(lo_get(oid)) from pg_largeobject_metadata')).toEqual([[30_000]]);
+    expect(await query('select count(*) from here', 'third')).toEqual([[1000]]);
+    expect(await query('select count(*) from there', 'fourth')).toEqual([[1000]]);
+    await cluster.query('vacuum (freeze)');
+    await cluster.query('create table afterwards as select * from account');
+    await cluster.stop();
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 });
