@@ -174,7 +174,7 @@ async function waitForContainer(engine: Engine, { key }: Call): Promise<Reply> {
 
 async function stopContainer(engine: Engine, { key, query }: Call): Promise<Reply> {
   const entry = engine.find(key);
-  if (!(entry instanceof Container)) await entry.sidecar.stop();
+  if (!(entry instanceof Container)) entry.sidecar.stop();
   else if (entry.state !== 'running') return { status: 304 };
   else await entry.stop(Number(query.get('t') ?? DEFAULT_STOP_TIMEOUT_S) * 1000);
   return { status: 204 };

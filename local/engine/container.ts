@@ -11,13 +11,16 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { rm } from 'node:fs/promises';
 import { isolated } from '../system/isolation.ts';
 import { unmountUnder } from '../system/mounts.ts';
 import { belongingProcesses, endProcesses, sendSignal, type Belonging } from '../system/processes.ts';
+import type { HandoffMessage } from './connect-answers.ts';
 import { EngineError } from './errors.ts';
 import type { Image } from './images.ts';
+import type { Destination } from './ingress.ts';
 import { openLog } from './log-file.ts';
 
 export type ContainerState = 'created' | 'running' | 'cleaning' | 'exited' | 'removed';
@@ -91,7 +94,7 @@ export class Container {
     const child = spawn(program, args, {
       cwd: this.#place.disk,
       env: this.#environment(),
-      stdio: ['ignore', log.fd, log.fd],
+      stdio: ['ignore', log.fd, log.fd, ...(this.#image.takesConnections ? (['ipc'] as const) : [])],
       detached: true, // a session and group of its own: Ctrl-C in the terminal is not for containers
     });
     log.close();
@@ -106,6 +109,23 @@ export class Container {
       throw new EngineError('failed', `cannot run ${program}: ${String(cause)}`, cause);
     }
     this.#process = child;
+  }
+
+  /** Its port `port`, in its own numbering; undefined when it has none such or does not run. */
+  destination(port: number): Destination | undefined {
+    const actual = this.#place.ports.get(port);
+    if (actual === undefined || this.#state !== 'running') return undefined;
+    return { port: actual, give: (socket) => this.#give(actual, socket) };
+  }
+
+  #give(port: number, socket: Socket): boolean {
+    const child = this.#process;
+    if (!this.#image.takesConnections || !child?.connected) return false;
+    const message: HandoffMessage = { port };
+    child.send(message, socket, (error) => {
+      if (error) socket.destroy();
+    });
+    return true;
   }
 
   /** Sends a signal to the main process. False when it does not run. */

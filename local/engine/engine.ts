@@ -117,7 +117,7 @@ export class Engine {
       if (!this.#containers.delete(entry.id)) return;
       for (const port of entry.ports.values()) this.#ports.release(port);
     } else {
-      await entry.sidecar.stop();
+      entry.sidecar.stop();
       this.#sidecars.delete(entry.id);
     }
   }
@@ -140,7 +140,7 @@ export class Engine {
     this.#closing = true;
     await this.destroyAll();
     process.removeListener('exit', this.#onProcessExit);
-    await closeServer(this.#server);
+    closeServer(this.#server);
     await rm(this.#socket, { force: true });
   }
 
@@ -148,7 +148,7 @@ export class Engine {
     const egressPort = Number(command[command.indexOf('--http-egress-port') + 1]);
     const sidecar = new Sidecar({
       egressPort,
-      resolvePort: (port) => this.#behind(request.name)?.ports.get(port),
+      resolvePort: (port) => this.#behind(request.name)?.destination(port),
     });
     this.#sidecars.set(id, { id, request, sidecar });
   }

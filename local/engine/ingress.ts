@@ -4,19 +4,29 @@
  *   PUT /egress {port}                       where workerd listens for what the container sends out
  *   GET /ca                                  a certificate that workerd could put into the container
  *   CONNECT, X-Dst-Addr: 127.0.0.1:8080      a connection to that port; 400 when nothing listens there
+ *
+ * A connection is given away to the container's program where that takes it (handoff.ts), else piped.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { rootCertificates } from 'node:tls';
-import { pipeBoth, trackConnections } from './net.ts';
+import { ACCEPTED, NOT_LISTENING } from './connect-answers.ts';
+import { pipeBoth, trackConnections, untrack } from './net.ts';
 
+/** A port of the container. */
+export interface Destination {
+  /** Where its program really listens, on 127.0.0.1. */
+  port: number;
+  /** Gives the connection away; false when the program does not take connections. */
+  give(socket: Socket): boolean;
+}
 export interface IngressOptions {
-  resolvePort(port: number): number | undefined;
+  /** Undefined when the container has no such port. */
+  resolvePort(port: number): Destination | undefined;
   setEgressPort(port: number): void;
 }
 
 const CONFIG_BYTES_MAX = 1 << 20;
-const NOT_LISTENING = 'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
 export function createIngress(options: IngressOptions): Server {
   const server = createServer((request, response) => {
@@ -32,9 +42,10 @@ export function createIngress(options: IngressOptions): Server {
   trackConnections(server);
   server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     const port = requestedPort(request);
-    const actual = port === null ? undefined : options.resolvePort(port);
-    if (actual === undefined) socket.end(NOT_LISTENING);
-    else tunnel(socket, head, actual);
+    const destination = port === null ? undefined : options.resolvePort(port);
+    if (!destination) socket.end(NOT_LISTENING);
+    else if (head.length === 0 && destination.give(socket)) untrack(server, socket);
+    else tunnel(socket, head, destination.port);
   });
   return server;
 }
@@ -82,7 +93,7 @@ function tunnel(socket: Socket, head: Buffer, port: number): void {
   upstream.once('error', refuse);
   upstream.once('connect', () => {
     upstream.off('error', refuse);
-    socket.write('HTTP/1.1 200 OK\r\n\r\n');
+    socket.write(ACCEPTED);
     if (head.length > 0) upstream.write(head);
     pipeBoth(socket, upstream);
   });

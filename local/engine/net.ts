@@ -30,12 +30,17 @@ export function trackConnections(server: Server): void {
   });
 }
 
-/** Stops listening and breaks every open connection. */
-export const closeServer = (server: HttpServer): Promise<void> =>
-  new Promise((resolve) => {
-    server.close(() => resolve());
-    for (const socket of open.get(server) ?? []) socket.destroy();
-  });
+/** The connection is no longer this process's. */
+export const untrack = (server: Server, socket: Duplex): void => void open.get(server)?.delete(socket);
+
+/**
+ * Stops listening and breaks every open connection. Connections that were given to another process go on, and
+ * Node would wait for their end before it calls the server closed.
+ */
+export function closeServer(server: HttpServer): void {
+  server.close();
+  for (const socket of open.get(server) ?? []) socket.destroy();
+}
 
 /** Passes bytes both ways; when one side ends, its end is passed on; when one breaks, so does the other. */
 export function pipeBoth(a: Duplex, b: Duplex): void {

@@ -11,7 +11,7 @@
  */
 import type { Server } from 'node:http';
 import { createEgress } from './egress.ts';
-import { createIngress } from './ingress.ts';
+import { createIngress, type Destination } from './ingress.ts';
 import { addressPort, closeServer, listenOnLoopback } from './net.ts';
 
 /** The port that the sidecar publishes, in the container's numbering (SIDECAR_INGRESS_PORT). */
@@ -20,8 +20,8 @@ export const SIDECAR_PORT = 39_001;
 export interface SidecarOptions {
   /** Port of workerd's egress listener when the sidecar is created. */
   egressPort: number;
-  /** Where a port of the container's program really listens; undefined when it has no such port. */
-  resolvePort(port: number): number | undefined;
+  /** A port of the container behind it; undefined when it has no such port. */
+  resolvePort(port: number): Destination | undefined;
 }
 
 export class Sidecar {
@@ -62,9 +62,10 @@ export class Sidecar {
   }
 
   /** Closes both with every connection through them. */
-  async stop(): Promise<void> {
+  stop(): void {
     if (!this.#running) return;
     this.#running = false;
-    await Promise.all([closeServer(this.#ingress), closeServer(this.#egress)]);
+    closeServer(this.#ingress);
+    closeServer(this.#egress);
   }
 }

@@ -1,0 +1,39 @@
+/**
+ * Loaded into a container's program before its own code (`node --import`): takes over connections that the
+ * engine accepted for it.
+ *
+ * Without it each byte between workerd and the program passes through the engine's process. With it the engine
+ * only reads the CONNECT request, then gives the connection itself away over the IPC channel, and the program's
+ * own server on that port treats it as one that it accepted. In production there is no engine in between
+ * either. Programs without it are served as well, through a pipe (ingress.ts).
+ */
+import { subscribe } from 'node:diagnostics_channel';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { ACCEPTED, NOT_LISTENING, type HandoffMessage } from './connect-answers.ts';
+
+const servers = new Set<Server>();
+
+/** Node tells of every server of this process that listens. */
+subscribe('tracing:net.server.listen:asyncEnd', (message) => {
+  const { server } = message as { server: Server };
+  servers.add(server);
+  server.once('close', () => servers.delete(server));
+});
+
+const isOnPort = (server: Server, port: number): boolean =>
+  (server.address() as AddressInfo | null)?.port === port;
+
+process.on('message', (message: HandoffMessage, socket: Socket | undefined) => {
+  if (!socket) return; // its peer has gone already
+  const server = [...servers].find((candidate) => isOnPort(candidate, message.port));
+  if (!server) {
+    socket.end(NOT_LISTENING);
+    return;
+  }
+  socket.setNoDelay(true);
+  socket.allowHalfOpen = (server as Server & { allowHalfOpen: boolean }).allowHalfOpen;
+  socket.write(ACCEPTED);
+  server.emit('connection', socket);
+});
+// The channel alone must not keep the program running.
+process.channel?.unref();
