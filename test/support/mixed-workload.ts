@@ -133,6 +133,36 @@ export const mixedWorkload: WorkloadStep[] = [
       await cluster.query('update locked set v = v + 1 where id % 2 = 0');
     },
   },
+  {
+    name: 'TPC-B, four clients',
+    run: async (cluster) => {
+      await cluster.query(`
+        create table pgbench_branches (bid int primary key, bbalance int not null default 0, filler char(88));
+        create table pgbench_tellers (tid int primary key, bid int, tbalance int not null default 0, filler char(84));
+        create table pgbench_accounts (aid int primary key, bid int, abalance int not null default 0, filler char(84));
+        create table pgbench_history (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22));
+        insert into pgbench_branches select i from generate_series(1, 2) i;
+        insert into pgbench_tellers select i, 1 + i % 2 from generate_series(1, 20) i;
+        insert into pgbench_accounts select i, 1 + i % 2 from generate_series(1, 10000) i`);
+      await cluster.query('vacuum pgbench_accounts');
+      await Promise.all(
+        [1, 2, 3, 4].map(async (who) => {
+          const client = await cluster.connect();
+          for (let i = 1; i <= 100; i++) {
+            const [aid, tid, delta] = [1 + ((i * 7919 * who) % 10_000), 1 + ((i * who) % 20), (i % 100) - 50];
+            await client.query(`
+              begin;
+              update pgbench_accounts set abalance = abalance + ${delta} where aid = ${aid};
+              update pgbench_tellers set tbalance = tbalance + ${delta} where tid = ${tid};
+              update pgbench_branches set bbalance = bbalance + ${delta} where bid = ${1 + (tid % 2)};
+              insert into pgbench_history values (${tid}, ${1 + (tid % 2)}, ${aid}, ${delta}, now());
+              commit`);
+          }
+          await client.end();
+        }),
+      );
+    },
+  },
   sql(
     'truncate, vacuum, freeze, visibility',
     `
@@ -182,6 +212,9 @@ export const mixedWorkload: WorkloadStep[] = [
     vacuum tree;
     insert into tree select md5(i::text), 3 from generate_series(8000, 12000) i;
     reindex table tree;
+    set wal_compression = pglz;
+    reindex index tree_k;
+    reset wal_compression;
     create index concurrently tree_both on tree (d, k);
     drop index concurrently tree_both;
     reindex index concurrently tree_d`,

@@ -20,8 +20,8 @@ export interface WrittenBlock {
   block: number;
   willInit?: boolean;
   data?: Uint8Array;
-  /** A whole page, to be compared with only, or to be restored. */
-  image?: { page: Uint8Array; apply: boolean };
+  /** A whole page (less where `info` says compressed), to be compared with only, or to be restored. */
+  image?: { page: Uint8Array; apply: boolean; /** More bits of bimg_info. */ info?: number };
 }
 export interface WrittenRecord {
   resourceManager: number;
@@ -47,7 +47,8 @@ export function encodeRecord(record: WrittenRecord, previous: Lsn): Uint8Array {
   for (const { id, relation, fork = 0, block, willInit, data, image } of blocks) {
     const flags = fork | (image ? 0x10 : 0) | (data?.length ? 0x20 : 0) | (willInit ? 0x40 : 0);
     headers.push(id, flags, ...u16(data?.length ?? 0));
-    if (image) headers.push(...u16(8192), ...u16(0), image.apply ? 0x02 : 0);
+    if (image)
+      headers.push(...u16(image.page.length), ...u16(0), (image.apply ? 0x02 : 0) | (image.info ?? 0));
     for (const part of relation) headers.push(...u32(part));
     headers.push(...u32(block));
     if (image) payload.push(image.page);

@@ -3,13 +3,14 @@
  * index build logs 32 images in one record; filing the record under each of the 32 would store it 32 times.)
  */
 import { restoreImage } from '../../postgres/page/image.ts';
-import { isNewPage, pageOver, setPageLsn } from '../../postgres/page/page.ts';
+import { isNewPage, PageError, pageOver, setPageLsn } from '../../postgres/page/page.ts';
+import { startsAnew } from '../../postgres/redo/redo.ts';
 import { RM } from '../../postgres/wal/facts.ts';
 import type { BlockReference, WalRecord } from '../../postgres/wal/record.ts';
 import { PAGE_SIZE } from '../../protocol/pages.ts';
 import { FORK, pageKeyAt } from '../key.ts';
 import { imageValue, recordValue, type Value } from '../value.ts';
-import { IngestError, knownFork, type IngestContext } from './context.ts';
+import { knownFork, type IngestContext } from './context.ts';
 
 export function ingestBlocks(context: IngestContext): void {
   const { record } = context;
@@ -43,20 +44,23 @@ function writeBlock({ record, state, emit }: IngestContext, blockIndex: number, 
   const block = record.blocks[blockIndex];
   const file = state.files.fork(block, fork);
   const isNew = state.files.extendOver(file, block.block, emit);
+  const image = block.hasImage && block.applyImage ? imageOf(record, block) : null;
   const value: Value =
-    block.hasImage && block.applyImage
-      ? imageValue(imageOf(record, block))
-      : recordValue(record, blockIndex, isNew || block.willInit);
+    image === null ? recordValue(record, blockIndex, isNew || startsAnew(block)) : imageValue(image);
   emit(pageKeyAt(file.pagePrefix, block.block), value);
 }
 
-/** The page that the image makes, as redo would leave it. */
-function imageOf(record: WalRecord, block: BlockReference): Uint8Array {
+/**
+ * The page that the image makes, as redo would leave it; null where it cannot be restored (a compression that this
+ * build does not have). Then the record is stored, and reading the page fails with the reason.
+ */
+function imageOf(record: WalRecord, block: BlockReference): Uint8Array | null {
   const page = new Uint8Array(PAGE_SIZE);
   try {
     restoreImage(record, block, page);
-  } catch (cause) {
-    throw new IngestError('malformed', record, `the image of block ${block.id} cannot be restored`, cause);
+  } catch (error) {
+    if (error instanceof PageError) return null;
+    throw error;
   }
   const view = pageOver(page);
   if (!isNewPage(view)) setPageLsn(view, record.endLsn);

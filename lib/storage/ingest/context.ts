@@ -15,7 +15,7 @@ export interface IngestContext {
 export type IngestErrorCode =
   /** A record type that its resource manager did not have when this was written. */
   | 'unknownRecord'
-  /** Main data that does not have the form its type promises, or an image that cannot be restored. */
+  /** Main data that does not have the form its type promises. */
   | 'malformed';
 
 /**

@@ -76,6 +76,19 @@ describe('blocks', () => {
     ]);
   });
 
+  test('an image that cannot be restored is stored with its record, and reading it says why', async () => {
+    const harness = await IngestHarness.create();
+    const image = { page: page().subarray(0, 1000), apply: true, info: 0x08 };
+    const fpi = { resourceManager: RM.XLOG, info: 0xb0, blocks: [block(0, { image })] };
+    expect(await harness.ingest(fpi)).toEqual([
+      'relation 1663/5/16384 main block 0: recordFromZero',
+      'relation 1663/5/16384 main size: 1',
+    ]);
+    expect(() => harness.content(relationPageKey({ ...FORK, fork: 0 }, 0))).toThrow(
+      /redo of XLOG\/FPI at .* an image compressed with lz4: only pglz and none are supported$/,
+    );
+  });
+
   test('XLOG_FPI_FOR_HINT without an image changes nothing', async () => {
     const harness = await IngestHarness.create();
     expect(await harness.ingest({ resourceManager: RM.XLOG, info: 0xa0, blocks: [block(4)] })).toEqual([]);
