@@ -152,14 +152,17 @@ export class ManagedContainer {
   /** Polls until something listens, then lets /ready hold the request until the container has booted. */
   async #untilReady(): Promise<void> {
     const deadline = Date.now() + READY_TIMEOUT_MS;
-    let exited = false;
-    void this.#exited.then(() => {
-      exited = true;
+    // A request to a container that died may never be answered: its exit answers for it.
+    const exit = this.#exited.then(() => {
+      throw new ContainerError('exited', `${this.#what} exited while it started`, true);
     });
+    exit.catch(() => undefined);
     for (;;) {
-      const exitedBefore = exited;
       try {
-        const response = await this.fetch('/ready', { signal: AbortSignal.timeout(READY_TIMEOUT_MS) });
+        const response = await Promise.race([
+          this.fetch('/ready', { signal: AbortSignal.timeout(READY_TIMEOUT_MS) }),
+          exit,
+        ]);
         if (response.ok) {
           await response.body?.cancel();
           return;
@@ -173,9 +176,6 @@ export class ManagedContainer {
         );
       } catch (error) {
         if (error instanceof ContainerError) throw error;
-        if (exitedBefore) {
-          throw new ContainerError('exited', `${this.#what} exited while it started`, true, error);
-        }
         if (Date.now() > deadline) {
           throw new ContainerError(
             'timeout',
@@ -184,7 +184,7 @@ export class ManagedContainer {
             error,
           );
         }
-        await sleep(CONNECT_RETRY_MS);
+        await Promise.race([sleep(CONNECT_RETRY_MS), exit]);
       }
     }
   }
