@@ -29,7 +29,7 @@ export const LP_DEAD = 3;
 
 /** MaxHeapTuplesPerPage and MaxIndexTuplesPerPage (access/htup_details.h, access/itup.h). */
 export const HEAP_TUPLES_MAX = 291;
-export const INDEX_TUPLES_MAX = 407;
+export const INDEX_TUPLES_MAX = 408;
 
 /** A page that contradicts itself, or to which a change does not apply. */
 export class PageError extends Error {

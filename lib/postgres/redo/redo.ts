@@ -23,6 +23,7 @@ import { heap } from './heap.ts';
 import { heap2 } from './heap2.ts';
 import type { ResourceManager } from './resource-manager.ts';
 import { sequence } from './sequence.ts';
+import { spgist } from './spgist.ts';
 import { xlog } from './xlog.ts';
 
 export { RedoError, type RedoErrorCode } from './errors.ts';
@@ -36,6 +37,7 @@ resourceManagers[RM.BTREE] = btree;
 resourceManagers[RM.HASH] = hash;
 resourceManagers[RM.GIN] = gin;
 resourceManagers[RM.GIST] = gist;
+resourceManagers[RM.SPGIST] = spgist;
 resourceManagers[RM.SEQ] = sequence;
 
 let lastPage: Page | undefined;

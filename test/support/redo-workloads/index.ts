@@ -4,6 +4,7 @@ import { ginWorkloads } from './gin.ts';
 import { gistWorkloads } from './gist.ts';
 import { hashWorkloads } from './hash.ts';
 import { heapWorkloads } from './heap.ts';
+import { spgistWorkloads } from './spgist.ts';
 import type { Workload } from './workload.ts';
 
 export const redoWorkloads: readonly Workload[] = [
@@ -12,4 +13,5 @@ export const redoWorkloads: readonly Workload[] = [
   ...hashWorkloads,
   ...ginWorkloads,
   ...gistWorkloads,
+  ...spgistWorkloads,
 ];
