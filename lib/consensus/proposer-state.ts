@@ -93,6 +93,8 @@ export type ProposerInput =
   | { type: 'message'; acceptor: AcceptorNumber; message: AcceptorMessage }
   /** The next WAL from Postgres; `recordEndLsn` is the end of the last whole record up to its end. */
   | { type: 'wal'; bytes: Uint8Array; recordEndLsn: Lsn }
+  /** Positions that no append has carried to an acceptor are to be told now. */
+  | { type: 'announce' }
   | { type: 'leave' };
 
 export interface ProposerOutput {
@@ -133,6 +135,15 @@ export function wantsWal(state: ProposerState): boolean {
   const durable = written[quorumOf(state.config) - 1];
   return state.buffer.endLsn - durable < state.config.limits.unwrittenBytesMax;
 }
+
+/** True while an acceptor that has all WAL does not know `commitLsn`: `announce` tells it, unless an append does before. */
+export const owesAnnouncement = (state: ProposerState): boolean =>
+  state.acceptors.some(({ at }) => owesTo(state, at));
+
+export const owesTo = (state: ProposerState, at: AcceptorPhase): at is Streaming =>
+  at.phase === 'streaming' &&
+  at.nextLsn >= state.buffer.endLsn &&
+  (at.toldCommitLsn < state.commitLsn || at.toldBackupBy !== state.backupBy);
 
 /** A state being changed within one step: its own copies of what a step may replace. */
 export interface Draft {

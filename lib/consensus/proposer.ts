@@ -25,7 +25,7 @@ import {
   type ProposerOutput,
   type ProposerState,
 } from './proposer-state.ts';
-import { forgetReadsFrom, onPosition, onReadResponse, onWal, pumpAll } from './replication.ts';
+import { announce, forgetReadsFrom, onPosition, onReadResponse, onWal } from './replication.ts';
 import { commonEnd, isMoreAdvanced, pruneBefore } from './term-history.ts';
 import { emptyBuffer } from './wal-buffer.ts';
 
@@ -46,6 +46,9 @@ export function stepProposer(state: ProposerState, input: ProposerInput): Propos
       break;
     case 'wal':
       onWal(draft, input);
+      break;
+    case 'announce':
+      announce(draft);
       break;
     case 'leave':
       leave(draft);
@@ -163,8 +166,8 @@ function sendElected(draft: Draft, acceptor: AcceptorNumber, vote: Vote): void {
 
 /** Tells every acceptor that it has all there is, so that they back up the tail. Nothing may follow. */
 function leave(draft: Draft): void {
+  announce(draft);
   const { state } = draft;
-  pumpAll(draft);
   const { term } = state.config;
   for (const { number, at } of state.acceptors) {
     if (at.phase !== 'streaming') continue;

@@ -17,7 +17,7 @@ import {
   type ReadResponse,
 } from './messages.ts';
 import { chooseBackup } from './backup.ts';
-import { progressOf, quorumOf, setPhase, type Draft, type Streaming } from './proposer-state.ts';
+import { owesTo, progressOf, quorumOf, setPhase, type Draft, type Streaming } from './proposer-state.ts';
 import { dropBefore, pushWal, sliceWal } from './wal-buffer.ts';
 
 /** New WAL from Postgres, which continues the buffer. */
@@ -113,7 +113,7 @@ function pump(draft: Draft, acceptor: AcceptorNumber): void {
   for (;;) {
     const { at } = progressOf(draft, acceptor);
     if (at.phase !== 'streaming') return;
-    if (at.nextLsn >= state.buffer.endLsn) break;
+    if (at.nextLsn >= state.buffer.endLsn) return;
     if (at.inFlight.length >= appendsInFlightMax) return;
     if (at.inFlight.length > 0 && at.nextLsn - at.writtenLsn >= bytesInFlightMax) return;
     if (at.nextLsn < state.buffer.beginLsn) return readFromPeer(draft, acceptor, at);
@@ -124,10 +124,15 @@ function pump(draft: Draft, acceptor: AcceptorNumber): void {
     });
     sendAppend(draft, acceptor, at, slice.parts, slice);
   }
-  const { at } = progressOf(draft, acceptor);
-  if (at.phase !== 'streaming') return;
-  if (at.toldCommitLsn < state.commitLsn || at.toldBackupBy !== state.backupBy) {
-    sendAppend(draft, acceptor, at, [], { endLsn: at.nextLsn, recordEndLsn: at.sentRecordEndLsn });
+}
+
+/** Appends without WAL, to those who have it all and do not know that it is committed. */
+export function announce(draft: Draft): void {
+  const { state } = draft;
+  if (state.phase !== 'recovering' && state.phase !== 'leading') return;
+  for (const { number, at } of state.acceptors) {
+    if (!owesTo(state, at)) continue;
+    sendAppend(draft, number, at, [], { endLsn: at.nextLsn, recordEndLsn: at.sentRecordEndLsn });
   }
 }
 

@@ -12,6 +12,7 @@ import { EventEmitter } from 'node:events';
 import { decodeAcceptorMessage, encodeProposerMessage } from '../../../lib/consensus/codec.ts';
 import {
   DEFAULT_LIMITS,
+  owesAnnouncement,
   startProposer,
   wantsWal,
   type ProposerInput,
@@ -70,6 +71,7 @@ const CLOSE_TIMEOUT_MS = 10_000;
 /** How long the acceptors have to take note of the end. */
 const GOODBYE_TIMEOUT_MS = 2000;
 const RECONNECT_POSTGRES_MS = 100;
+const ANNOUNCE_DELAY_MS = 3;
 
 interface Waiter {
   lsn: Lsn;
@@ -89,6 +91,7 @@ export class Proposer extends EventEmitter<ProposerEvents> {
   #flushedByPostgresLsn: Lsn;
   readonly #leading = Promise.withResolvers<void>();
   readonly #waiters = new Set<Waiter>();
+  #announceTimer: ReturnType<typeof setTimeout> | undefined;
   /** Why nothing can be committed any more. */
   #over: ProposerError | null = null;
 
@@ -290,12 +293,24 @@ export class Proposer extends EventEmitter<ProposerEvents> {
     }
     if (state.commitLsn > before.commitLsn) this.#onCommit(state.commitLsn);
     for (const waiter of this.#waiters) if (this.#isCommitted(waiter.lsn)) waiter.resolve();
+    this.#announceSoon(before);
     if (state.phase === 'leading') this.#leading.resolve();
     for (const { acceptor, detail } of disconnects) {
       this.#links.get(acceptor)?.restart(`broke the protocol: ${detail}`);
     }
     if (wantsWal(state)) this.#replication?.resume();
     else this.#replication?.pause();
+  }
+
+  /** The next append usually tells what is committed; where none comes soon, it is told for itself. */
+  #announceSoon(before: ProposerState): void {
+    if (this.#announceTimer !== undefined || !owesAnnouncement(this.#state)) return;
+    // The pageserver waits for the log that a new leader has recovered.
+    const delayMs = before.phase === 'leading' ? ANNOUNCE_DELAY_MS : 0;
+    this.#announceTimer = setTimeout(() => {
+      this.#announceTimer = undefined;
+      this.#step({ type: 'announce' });
+    }, delayMs);
   }
 
   #onCommit(commitLsn: Lsn): void {
@@ -331,6 +346,7 @@ export class Proposer extends EventEmitter<ProposerEvents> {
   /** From here on nothing is sent, committed or acknowledged. */
   #giveUp(error: ProposerError): void {
     this.#over ??= error;
+    clearTimeout(this.#announceTimer);
     this.#replication?.stop();
     this.#leading.reject(error);
     for (const waiter of this.#waiters) waiter.reject(error);

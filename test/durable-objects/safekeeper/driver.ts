@@ -5,6 +5,7 @@ import { AcceptorLink } from '../../../containers/compute/proposer/acceptor-link
 import { decodeAcceptorMessage, encodeProposerMessage } from '../../../lib/consensus/codec.ts';
 import {
   DEFAULT_LIMITS,
+  owesAnnouncement,
   startProposer,
   wantsWal,
   type ProposerInput,
@@ -69,11 +70,15 @@ export class Driver {
       this.#links.get(acceptor)?.send(encodeProposerMessage(message).slice());
     }
     for (const { acceptor, detail } of disconnects) this.#links.get(acceptor)?.restart(detail);
+    if (owesAnnouncement(state)) setImmediate(() => this.#announce());
     for (const waiter of this.#waiters) {
       if (!waiter.until(state)) continue;
       this.#waiters.delete(waiter);
       waiter.resolve();
     }
+  }
+  #announce(): void {
+    if (owesAnnouncement(this.state)) this.#step({ type: 'announce' });
   }
   /** Resolves when `until` holds of the state. */
   when(until: (state: ProposerState) => boolean): Promise<void> {

@@ -9,6 +9,7 @@ import { World } from './world.ts';
 interface Op {
   kind:
     | 'deliver'
+    | 'announce'
     | 'settleAll'
     | 'settleSome'
     | 'connect'
@@ -27,6 +28,7 @@ const op: fc.Arbitrary<Op> = fc.record({
     { weight: 12, arbitrary: fc.constant('settleSome' as const) },
     { weight: 8, arbitrary: fc.constant('settleAll' as const) },
     { weight: 14, arbitrary: fc.constant('connect' as const) },
+    { weight: 6, arbitrary: fc.constant('announce' as const) },
     { weight: 4, arbitrary: fc.constant('disconnect' as const) },
     { weight: 3, arbitrary: fc.constant('crash' as const) },
     { weight: 14, arbitrary: fc.constant('wal' as const) },
@@ -60,6 +62,7 @@ function run(ops: readonly Op[], limits: ConstructorParameters<typeof World>[1])
       if (kind === 'connect') world.connect(proposer, 1 + (b % 3));
       if (kind === 'disconnect') world.disconnect(proposer, 1 + (b % 3));
       if (kind === 'kill') world.kill(proposer);
+      if (kind === 'announce') world.announce(proposer);
       if (kind === 'leave' && state.phase === 'leading') world.leave(proposer);
       if (kind === 'wal' && state.phase === 'leading') {
         world.wal(proposer, b % 3 === 0 ? [-(1 + (b % 50))] : [1 + (b % 30), 1 + (b % 7)]);

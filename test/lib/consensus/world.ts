@@ -23,6 +23,7 @@ import {
 import type { AcceptorMessage, ProposerMessage, TimelineIdentity } from '../../../lib/consensus/messages.ts';
 import {
   DEFAULT_LIMITS,
+  owesAnnouncement,
   startProposer,
   type ProposerInput,
   type ProposerLimits,
@@ -138,6 +139,10 @@ export class World {
     it.wal.push(...bytes);
     this.#stepProposer(proposer, { type: 'wal', bytes: new Uint8Array(bytes), recordEndLsn: recordEnd });
   }
+  announce(proposer: number): void {
+    const state = this.proposers.get(proposer)?.state;
+    if (state !== undefined && owesAnnouncement(state)) this.#stepProposer(proposer, { type: 'announce' });
+  }
   leave(proposer: number): void {
     this.#stepProposer(proposer, { type: 'leave' });
   }
@@ -166,6 +171,9 @@ export class World {
         if (this.deliver(link, 'acceptor')) quiet = false;
         if (this.deliver(link, 'proposer')) quiet = false;
       }
+      if (!quiet) continue;
+      for (const { proposer } of this.links.values()) this.announce(proposer);
+      quiet = [...this.links.values()].every((link) => !chosen(link) || link.toAcceptor.length === 0);
     }
   }
 
