@@ -154,6 +154,8 @@ export class Container {
     if (this.#state === 'running') this.signal('SIGKILL');
     if (this.#state === 'running' || this.#state === 'cleaning') await this.#exit.promise;
     this.#state = 'removed';
+    // Never remove files through a mount: this throws when one stays.
+    await unmountUnder(this.#place.disk);
     await rm(this.#place.disk, { recursive: true, force: true });
   }
 

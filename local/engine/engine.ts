@@ -47,6 +47,8 @@ export class Engine {
   readonly #containers = new Map<string, Container>();
   readonly #sidecars = new Map<string, SidecarEntry>();
   readonly #server: Server;
+  /** Removals that nobody may be waiting for. */
+  readonly #removing = new Set<Promise<unknown>>();
   #closing = false;
   /** Should this process end without close(), at least the main processes go with it. */
   readonly #onProcessExit = () => {
@@ -91,7 +93,7 @@ export class Engine {
     return [...this.#sidecars.values()];
   }
 
-  /** By id, name, or beginning of the id. Throws EngineError `no-such-container`. */
+  /** By id or name. Throws EngineError `no-such-container`. */
   find(key: string): Container | SidecarEntry {
     for (const entry of [...this.#containers.values(), ...this.#sidecars.values()]) {
       if (entry.id === key || entry.request.name === key) return entry;
@@ -114,7 +116,7 @@ export class Engine {
   async remove(entry: Container | SidecarEntry): Promise<void> {
     if (entry instanceof Container) {
       await entry.remove();
-      if (!this.#containers.delete(entry.id)) return;
+      this.#containers.delete(entry.id);
       for (const port of entry.ports.values()) this.#ports.release(port);
     } else {
       entry.sidecar.stop();
@@ -122,10 +124,21 @@ export class Engine {
     }
   }
 
-  /** Kills and removes everything: the runtime that owned it is gone. New containers may be created at once. */
+  /**
+   * Kills and removes everything: the runtime that owned it is gone. The next runtime finds no trace of it from
+   * the moment of the call on, and may create new ones under the same names.
+   */
   async destroyAll(): Promise<void> {
     const entries = [...this.containers, ...this.sidecars];
-    await Promise.all(entries.map((entry) => this.remove(entry)));
+    this.#containers.clear();
+    this.#sidecars.clear();
+    const removing = Promise.all(entries.map((entry) => this.remove(entry)));
+    this.#removing.add(removing);
+    try {
+      await removing;
+    } finally {
+      this.#removing.delete(removing);
+    }
   }
 
   /** Lets every container end by itself for a while, then removes all; refuses new ones meanwhile. */
@@ -139,6 +152,7 @@ export class Engine {
   async close(): Promise<void> {
     this.#closing = true;
     await this.destroyAll();
+    await Promise.all(this.#removing);
     process.removeListener('exit', this.#onProcessExit);
     closeServer(this.#server);
     await rm(this.#socket, { force: true });

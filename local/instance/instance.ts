@@ -46,6 +46,8 @@ export const DEFAULT_SUSPEND_SECONDS = 300;
 const STOP_GRACE_MS = 5000;
 /** Environment variable of a runtime: the folder whose Durable Objects it runs. */
 export const RUNTIME_MARKER = 'EBB_STATE';
+/** What listen() says of ::1 on a machine without IPv6. */
+const NO_SUCH_ADDRESS = new Set(['EADDRNOTAVAIL', 'EAFNOSUPPORT']);
 const EDGE_LOG_BYTES_MAX = 16 << 20;
 
 /** A port that something else listens on, or that may not be listened on. */
@@ -110,10 +112,15 @@ export async function endLeftOvers(folder: InstanceFolder): Promise<void> {
   process.env.TMPDIR = folder.temporary;
 }
 
-/** Throws PortError, which names `option` as the way to choose another. */
+/**
+ * Throws PortError, which names `option` as the way to choose another. Clients try `localhost` as ::1 first, so
+ * a stranger there would get what is meant for us: the port must be free on both.
+ */
 export async function requireFree(port: number, option: string): Promise<void> {
-  const code = await whyNotFree(port);
-  if (code !== null) throw new PortError(port, option, code);
+  for (const host of ['127.0.0.1', '::1']) {
+    const code = await whyNotFree(port, host);
+    if (code !== null && !NO_SUCH_ADDRESS.has(code)) throw new PortError(port, option, code);
+  }
 }
 
 /** Makes the initdb template `template` unless it is there. */
@@ -131,6 +138,7 @@ async function startEdgeOf(
 ): Promise<Edge> {
   // Loaded here only: it is large, and a start that is refused should say so at once.
   const { startEdge } = await import('../edge/edge.ts');
+  const log = edgeLog(folder.edgeLog);
   return startEdge({
     httpPort: options.httpPort,
     postgresPort: options.postgresPort,
@@ -139,8 +147,10 @@ async function startEdgeOf(
     secrets: { API_KEY: config.apiKey, MOCK_AUTHENTICATION_SECRET: config.mockAuthenticationSecret },
     suspendAfterSeconds: options.suspendAfterSeconds ?? DEFAULT_SUSPEND_SECONDS,
     runtimeMarker: { name: RUNTIME_MARKER, value: folder.root },
-    log: edgeLog(folder.edgeLog),
-    onRuntimeExit: () => void engine.destroyAll(),
+    log,
+    onRuntimeExit: () => {
+      engine.destroyAll().catch((error: unknown) => log(`clean-up: ${String(error)}`));
+    },
   });
 }
 

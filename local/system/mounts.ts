@@ -35,13 +35,23 @@ export function parseMountInfo(table: string): string[] {
     );
 }
 
-/** Unmounts everything at or under `folder`, lazily. Rejects with what `umount` said when that is refused. */
+/**
+ * Unmounts everything at or under `folder`, lazily. Rejects with what `umount` said when that helps no more;
+ * a mount that somebody else took away in the meantime is no failure.
+ */
 export async function unmountUnder(folder: string): Promise<void> {
+  let failure: unknown;
   for (let before = Number.POSITIVE_INFINITY; ;) {
     const mounts = mountsUnder(folder);
     if (mounts.length === 0) return;
-    if (mounts.length >= before) throw new Error(`mounts that stay after umount -l: ${mounts.join(', ')}`);
+    if (mounts.length >= before) {
+      throw new Error(`mounts that stay after umount -l: ${mounts.join(', ')}`, { cause: failure });
+    }
     before = mounts.length;
-    for (const path of mounts) await run('umount', ['-l', path]);
+    for (const path of mounts) {
+      await run('umount', ['-l', path]).catch((error: unknown) => {
+        failure = error;
+      });
+    }
   }
 }

@@ -3,16 +3,28 @@
  * It is a private protocol of theirs: when a new version breaks it, this is where it shows. All of it holds for
  * programs whose connections the engine pipes, and for those that it gives them to.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine } from '../../../local/engine/engine.ts';
+import { mountsUnder } from '../../../local/system/mounts.ts';
 import { identify, isAlive, listProcesses, sendSignal } from '../../../local/system/processes.ts';
 
 const FIXTURE = join(import.meta.dirname, 'fixture');
 const HANDOFF = ['--import', join(import.meta.dirname, '../../../local/engine/handoff.ts')];
+
+/** Mounts over each other on the disk, as killed FUSE servers leave them; false where that is not allowed. */
+function mountSomething(disk: string): boolean {
+  const at = join(disk, 'mounted');
+  mkdirSync(at);
+  for (let i = 0; i < 2; i++) {
+    if (spawnSync('mount', ['-t', 'tmpfs', 'ebb-test', at]).status !== 0) return false;
+  }
+  return mountsUnder(disk).length === 2;
+}
 
 describe.each([
   ['connections are piped', false],
@@ -138,12 +150,14 @@ describe.each([
   });
 
   test('kill -9 of the main process: its children end with it before the exit is told', async () => {
-    const { pid } = await start('kill');
+    const { pid, cwd } = await start('kill');
     const child = identify(((await (await call('/kill/child')).json()) as { pid: number }).pid);
     expect(isAlive(child)).toBe(true);
+    const mounted = mountSomething(cwd);
     sendSignal(pid, 'SIGKILL');
     expect(await (await call('/kill/exit')).text()).toContain('137');
     expect(isAlive(child)).toBe(false);
+    expect(mounted && mountsUnder(cwd)).toEqual(mounted && []);
   });
 
   test('a port that nothing listens on is an error, not a hang', async () => {
@@ -158,9 +172,11 @@ describe.each([
     const { pid, cwd } = await start('left');
     const child = identify(((await (await call('/left/child')).json()) as { pid: number }).pid);
     const identity = identify(pid);
+    const mounted = mountSomething(cwd);
     const next = await Engine.start({ folder, socket: join(folder, 'next.sock'), images: {} });
     await next.close();
     expect([isAlive(identity), isAlive(child), existsSync(cwd)]).toEqual([false, false, false]);
     expect(listProcesses().some((info) => info.parent === pid)).toBe(false);
+    expect(mounted && mountsUnder(cwd)).toEqual(mounted && []);
   });
 });
