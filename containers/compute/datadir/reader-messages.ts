@@ -1,6 +1,6 @@
 /** What the main thread and the reader threads of the FUSE server tell each other. */
 import type { MessagePort } from 'node:worker_threads';
-import type { Need } from './operations.ts';
+import type { Need } from './request.ts';
 import type { VolumeShared } from './volume.ts';
 
 export interface ReaderData {

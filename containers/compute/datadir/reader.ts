@@ -7,7 +7,8 @@
 import { readSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import { FuseChannel, readFailure } from './channel.ts';
-import { DEFERRED, NO_REPLY, Operations } from './operations.ts';
+import { Operations } from './operations.ts';
+import { DEFERRED, NO_REPLY } from './request.ts';
 import type { FromReader, ReaderData } from './reader-messages.ts';
 import { Volume } from './volume.ts';
 
