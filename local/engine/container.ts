@@ -156,7 +156,7 @@ export class Container {
     this.#state = 'removed';
     // Never remove files through a mount: this throws when one stays.
     await unmountUnder(this.#place.disk);
-    await rm(this.#place.disk, { recursive: true, force: true });
+    await rm(this.#place.disk, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 
   async #exited(code: number): Promise<void> {

@@ -205,6 +205,6 @@ async function sweep(disks: string): Promise<void> {
   for (const name of await readdir(disks)) {
     const disk = join(disks, name);
     await endBelongings(disk);
-    await rm(disk, { recursive: true, force: true });
+    await rm(disk, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 }

@@ -107,7 +107,8 @@ export async function endLeftOvers(folder: InstanceFolder): Promise<void> {
   const runtime = { marker: `${RUNTIME_MARKER}=${folder.root}`, disk: folder.run };
   await endProcesses(() => belongingProcesses(runtime));
   await unmountUnder(folder.root);
-  await rm(folder.temporary, { recursive: true, force: true });
+  // A killed process may still be writing its last.
+  await rm(folder.temporary, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   await mkdir(folder.temporary);
   process.env.TMPDIR = folder.temporary;
 }
