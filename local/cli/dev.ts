@@ -2,15 +2,17 @@
  * `ebb dev`: `wrangler dev` on wrangler.toml, with Ebb's engine where wrangler expects Docker.
  *
  * The same Worker, Durable Objects and container programs as `ebb start`, with wrangler's reload on change,
- * its log and its inspector. State is kept apart, in the folder `dev` inside the given one. Postgres's port is
- * that of `connect` in wrangler.toml. With a real Docker, plain `npx wrangler dev` does all this on images.
+ * its log and its inspector. State is kept apart, in the folder `dev` inside the given one. wrangler is given a
+ * copy of wrangler.toml with absolute paths and the chosen port for Postgres, which has no option of its own.
+ * With a real Docker, plain `npx wrangler dev` does all this on images.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ROOT, readWranglerConfig } from '../edge/wrangler-config.ts';
+import { stringify } from 'smol-toml';
+import { ROOT, readWranglerConfig, type WranglerConfig } from '../edge/wrangler-config.ts';
 import { Engine } from '../engine/engine.ts';
 import { loadConfig, postgresUrl, type InstanceConfig } from '../instance/config.ts';
 import { ControlPlane } from '../instance/control-plane.ts';
@@ -28,6 +30,7 @@ import { takeLock } from '../instance/lock.ts';
 export interface DevOptions {
   dir: string;
   port: number;
+  pgPort: number;
 }
 
 const HEALTH_POLL_MS = 200;
@@ -36,14 +39,14 @@ const HEALTH_POLL_MS = 200;
 export async function dev(wranglerArgs: string[], options: DevOptions): Promise<void> {
   const say = (line: string) => void process.stderr.write(`${line}\n`);
   const config = readWranglerConfig();
-  const postgresPort = config.connect[0].port;
+  const postgresPort = options.pgPort;
   const folder = prepareFolder(join(options.dir, 'dev'));
   const releaseLock = takeLock(folder.lock, { httpPort: options.port, postgresPort });
   let engine: Engine | undefined;
   try {
     await endLeftOvers(folder);
     await requireFree(options.port, '--port');
-    await requireFree(postgresPort, '`connect` in wrangler.toml');
+    await requireFree(postgresPort, '--pg-port');
     const { template } = instanceFolder(options.dir);
     await requireTemplate(template, say);
     engine = await Engine.start({
@@ -53,8 +56,11 @@ export async function dev(wranglerArgs: string[], options: DevOptions): Promise<
     });
     const instance = loadConfig(folder.config);
     const variables = join(folder.run, 'dev.vars');
-    writeFileSync(variables, variablesText(instance, options.port), { mode: 0o600 });
+    writeFileSync(variables, variablesText(config, instance, options.port), { mode: 0o600 });
+    const configCopy = join(folder.run, 'wrangler.toml');
+    writeFileSync(configCopy, configText(config, postgresPort));
     const wrangler = runWrangler(folder.engineSocket, folder.root, [
+      `--config=${configCopy}`,
       `--port=${options.port}`,
       `--persist-to=${folder.state}`,
       `--env-file=${variables}`,
@@ -97,8 +103,8 @@ function runWrangler(engineSocket: string, state: string, args: string[]): Child
 }
 
 /** The names of `secrets` in wrangler.toml, as `wrangler dev` reads them from a file. */
-function variablesText(instance: InstanceConfig, port: number): string {
-  const [bucket] = readWranglerConfig().r2_buckets;
+function variablesText(config: WranglerConfig, instance: InstanceConfig, port: number): string {
+  const [bucket] = config.r2_buckets;
   const credentials = bucket.local_dev.experimental_s3_credentials;
   return [
     `API_KEY=${instance.apiKey}`,
@@ -108,6 +114,22 @@ function variablesText(instance: InstanceConfig, port: number): string {
     `S3_SECRET_ACCESS_KEY=${credentials.secretAccessKey}`,
     '',
   ].join('\n');
+}
+
+/** wrangler.toml for another folder, with another port for Postgres. */
+function configText(config: WranglerConfig, postgresPort: number): string {
+  const [connect] = config.connect;
+  return stringify({
+    ...config,
+    main: join(ROOT, config.main),
+    connect: [{ ...connect, port: postgresPort }],
+    containers: config.containers.map((container) => ({
+      ...container,
+      image: join(ROOT, container.image),
+      image_build_context: ROOT,
+    })),
+    vars: { ...config.vars, POSTGRES_HOST: `localhost:${postgresPort}` },
+  });
 }
 
 /** Once the Worker answers: makes the first project if there is none, and says how to connect. */

@@ -56,6 +56,7 @@ program
   .description('run `wrangler dev` with containers as processes instead of Docker')
   .addOption(dirOption())
   .addOption(portOption())
+  .addOption(postgresPortOption())
   .argument('[wrangler...]', 'further arguments for wrangler dev, after --')
   .action(async (args: string[], options: DevOptions) => (await import('./dev.ts')).dev(args, options));
 addInspectCommands(program.command('inspect').description('where a row went, in a running Ebb'), dirOption);

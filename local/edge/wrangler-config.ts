@@ -19,7 +19,7 @@ const WranglerConfig = z.strictObject({
     bindings: z.array(z.strictObject({ name: z.string(), class_name: z.string() })),
   }),
   migrations: z.array(z.strictObject({ tag: z.string(), new_sqlite_classes: z.array(z.string()) })),
-  containers: z.array(z.object({ class_name: z.string(), image: z.string() })),
+  containers: z.array(z.looseObject({ class_name: z.string(), image: z.string() })),
   r2_buckets: z.array(
     z.strictObject({
       binding: z.string(),
@@ -30,7 +30,7 @@ const WranglerConfig = z.strictObject({
     }),
   ),
   /** Where `wrangler dev` takes Postgres's protocol; `ebb start` has an option for it. */
-  connect: z.tuple([z.object({ protocol: z.literal('tcp'), port: z.number() })]),
+  connect: z.tuple([z.looseObject({ protocol: z.literal('tcp'), port: z.number() })]),
   vars: z.record(z.string(), z.string()),
   secrets: z.strictObject({ required: z.array(z.string()) }),
   // What these say holds elsewhere: on Cloudflare, or for `wrangler dev`.
