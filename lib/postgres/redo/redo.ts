@@ -14,8 +14,10 @@ import { isNewPage, PageError, pageLsn, pageOver, setPageLsn, type Page } from '
 import { postgres18 } from '../v18/wal.ts';
 import { RM, RM_MIN_CUSTOM_ID, type WalFacts } from '../wal/facts.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
+import { brin } from './brin.ts';
 import { btree } from './btree.ts';
 import { MalformedRecord, RedoError, UnsupportedRecord, type RedoErrorCode } from './errors.ts';
+import { generic } from './generic.ts';
 import { gin } from './gin.ts';
 import { gist } from './gist.ts';
 import { hash } from './hash.ts';
@@ -38,6 +40,8 @@ resourceManagers[RM.HASH] = hash;
 resourceManagers[RM.GIN] = gin;
 resourceManagers[RM.GIST] = gist;
 resourceManagers[RM.SPGIST] = spgist;
+resourceManagers[RM.BRIN] = brin;
+resourceManagers[RM.GENERIC] = generic;
 resourceManagers[RM.SEQ] = sequence;
 
 let lastPage: Page | undefined;

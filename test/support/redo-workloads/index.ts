@@ -1,4 +1,5 @@
 /** Every workload of the redo oracle. */
+import { brinWorkloads } from './brin.ts';
 import { btreeWorkloads } from './btree.ts';
 import { ginWorkloads } from './gin.ts';
 import { gistWorkloads } from './gist.ts';
@@ -14,4 +15,5 @@ export const redoWorkloads: readonly Workload[] = [
   ...ginWorkloads,
   ...gistWorkloads,
   ...spgistWorkloads,
+  ...brinWorkloads,
 ];
