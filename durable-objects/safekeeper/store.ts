@@ -278,8 +278,12 @@ export class SafekeeperStore {
   }
 }
 
-/** One ArrayBuffer with all parts. */
+/**
+ * All parts in one piece; a single one as it is. SQLite takes a view of a buffer as well, which the types do not
+ * say; it copies the bytes, so the message around them is free to go.
+ */
 function joined(parts: readonly Uint8Array[], length: number): ArrayBuffer {
+  if (parts.length === 1) return parts[0] as unknown as ArrayBuffer;
   const bytes = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {
