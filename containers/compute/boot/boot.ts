@@ -185,6 +185,7 @@ function configurationFiles(settings: string, identity: Identity): LocalFile[] {
   });
   return [
     file('postgresql.conf', settings),
+    file('postgresql.auto.conf', ''),
     file('pg_hba.conf', hostBasedAuthentication(identity)),
     file('pg_ident.conf', identityMap(identity)),
   ];

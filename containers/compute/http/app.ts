@@ -3,6 +3,7 @@ import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import { bearerAuth } from 'hono/bearer-auth';
 import { bodyLimit } from 'hono/body-limit';
+import { HTTPException } from 'hono/http-exception';
 import { formatLsn } from '../../../lib/postgres/lsn.ts';
 import { buildCancelRequest, CANCEL_KEY_BYTES_MAX } from '../../../lib/postgres/wire/startup.ts';
 import { SQL_BODY_BYTES_MAX } from '../../../lib/protocol/sql.ts';
@@ -27,7 +28,9 @@ export function createApp({ compute, sessionToken, socketPath }: AppOptions): Ap
   app.get('/healthz', (c) => c.body(null, 204));
   app.use(bearerAuth({ token: sessionToken }));
   app.use(bodyLimit({ maxSize: SQL_BODY_BYTES_MAX }));
-  app.onError((error, c) => c.json({ message: error.message }, 500));
+  app.onError((error, c) =>
+    error instanceof HTTPException ? error.getResponse() : c.json({ message: error.message }, 500),
+  );
 
   app.get('/ready', async (c) => {
     try {
