@@ -14,7 +14,7 @@ import { createApp } from './http/app.ts';
 import { socketPath } from './postgres/settings.ts';
 
 /** For the last answers (a failed /ready, /suspend) to be sent before the process ends. */
-const LINGER_MS = 1000;
+const LINGER_MS = 200;
 
 /** For the next start to find compiled code though this process be killed. */
 const FLUSH_AFTER_MS = 3000;

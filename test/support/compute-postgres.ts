@@ -50,7 +50,7 @@ export class ComputePostgres implements AsyncDisposable {
     const program = await postgresProgram();
     const identity = chooseIdentity([program, data]);
     mkdirSync(compute.socketFolder, { mode: 0o700 });
-    const settings = postgresSettings({ socket: compute.socketFolder }, options.settings ?? {});
+    const settings = postgresSettings({ socket: compute.socketFolder }, options.settings ?? {}, 256 << 20);
     const quorum = options.quorum === true ? '' : "synchronous_standby_names = ''\n";
     writeFileSync(join(data, 'postgresql.conf'), settings.text + quorum);
     writeFileSync(join(data, 'pg_hba.conf'), hostBasedAuthentication(identity));

@@ -8,6 +8,7 @@
  * What begins here ends here when a later step fails. Nothing of an earlier run is used: the disk is emptied.
  */
 import { chownSync, mkdirSync, rmSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { bootFiles } from '../../../lib/postgres/boot/boot-files.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
@@ -85,7 +86,7 @@ async function bootSteps(dependencies: BootDependencies, undo: (() => Promise<un
   const pages = new PageClient({ url: `ws://${HOST.pageserver}/pages` });
   undo.push(() => Promise.resolve(pages.close()));
   pages.warmUp();
-  const settings = postgresSettings(folders, spec.settings);
+  const settings = postgresSettings(folders, spec.settings, memoryBytes());
 
   const over = whenOver(proposer);
   const election = clock.measure('elect', () => proposer.elect());
@@ -167,6 +168,9 @@ function whenOver(proposer: Proposer): Promise<never> {
   over.catch(() => undefined); // of interest only to a boot that waits
   return over;
 }
+
+/** Of the container where there is a limit, else of the machine. */
+const memoryBytes = (): number => Math.min(totalmem(), process.constrainedMemory() || Infinity);
 
 /** An empty disk, with a folder for the socket that only Postgres and this process may enter. */
 function prepareFolders({ folders }: ComputeConfig, program: string): Identity {

@@ -21,7 +21,6 @@ export const socketPath = (folders: Pick<Folders, 'socket'>): string =>
 
 const DEFAULTS: Readonly<Record<string, string>> = {
   max_connections: '100',
-  shared_buffers: '32MB',
   wal_buffers: '4MB',
   max_wal_size: '1GB',
   min_wal_size: '80MB',
@@ -37,6 +36,11 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   // Who creates a role can act as it: otherwise an owner could not give it a database or a table.
   createrole_self_grant: 'set, inherit',
 };
+
+const MEBIBYTE = 1 << 20;
+/** An eighth of the memory: the kernel's page cache holds what the data directory serves, so this is the smaller cache. */
+const sharedBuffers = (memoryBytes: number): string =>
+  `${Math.min(128, Math.max(16, Math.floor(memoryBytes / 8 / MEBIBYTE)))}MB`;
 
 /** What a project may not change. */
 const REQUIRED: Readonly<Record<string, string>> = {
@@ -109,14 +113,16 @@ export interface PostgresSettings {
 }
 
 /**
- * `extra` are a project's own settings. Throws an Error that names a setting that is refused, not a name, not one
+ * `extra` are a project's own settings, `memoryBytes` what the container has. Throws an Error that names a setting that is refused, not a name, not one
  * line, or, where pg_control needs it, not an integer.
  */
 export function postgresSettings(
   folders: Pick<Folders, 'socket'>,
   extra: Readonly<Record<string, string>>,
+  memoryBytes: number,
 ): PostgresSettings {
   const merged = new Map(Object.entries(DEFAULTS));
+  merged.set('shared_buffers', sharedBuffers(memoryBytes));
   for (const [name, value] of Object.entries(extra)) {
     if (!/^[a-z_][a-z0-9_.]*$/i.test(name)) throw new Error(`setting ${JSON.stringify(name)} is not a name`);
     if (REFUSED.has(name.toLowerCase())) throw new Error(`setting ${name} cannot be changed`);

@@ -77,19 +77,31 @@ function isAlive(pid: number): boolean {
 
 test('settings: what must be wins, what cannot be is refused, quotes are quoted', () => {
   const folders = { socket: '/run/x' };
-  const { text, control } = postgresSettings(folders, {
-    MAX_connections: '17',
-    fsync: 'on',
-    search_path: `a, 'b\\c'`,
-  });
+  const { text, control } = postgresSettings(
+    folders,
+    {
+      MAX_connections: '17',
+      fsync: 'on',
+      search_path: `a, 'b\\c'`,
+    },
+    1 << 30,
+  );
   expect(text).toContain("max_connections = '17'\n");
   expect(text).toContain("fsync = 'off'\n");
   expect(text).toContain(`search_path = 'a, ''b\\\\c'''\n`);
+  expect(text).toContain("shared_buffers = '128MB'\n");
+  expect(postgresSettings(folders, {}, 256 << 20).text).toContain("shared_buffers = '32MB'\n");
   expect(control.maxConnections).toBe(17);
-  expect(() => postgresSettings(folders, { include: '/etc/passwd' })).toThrow(/include cannot be changed/);
-  expect(() => postgresSettings(folders, { 'a b': '1' })).toThrow(/is not a name/);
-  expect(() => postgresSettings(folders, { work_mem: '1\nfsync = on' })).toThrow(/more than one line/);
-  expect(() => postgresSettings(folders, { max_connections: 'many' })).toThrow(/an integer expected/);
+  expect(() => postgresSettings(folders, { include: '/etc/passwd' }, 1 << 30)).toThrow(
+    /include cannot be changed/,
+  );
+  expect(() => postgresSettings(folders, { 'a b': '1' }, 1 << 30)).toThrow(/is not a name/);
+  expect(() => postgresSettings(folders, { work_mem: '1\nfsync = on' }, 1 << 30)).toThrow(
+    /more than one line/,
+  );
+  expect(() => postgresSettings(folders, { max_connections: 'many' }, 1 << 30)).toThrow(
+    /an integer expected/,
+  );
 });
 
 test('authentication: peer where Postgres can name this process, trust where it cannot, a password for all others', () => {
