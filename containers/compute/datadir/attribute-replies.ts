@@ -11,7 +11,7 @@ import {
   EntryOut,
   StatfsOut,
 } from '../../../lib/fuse/protocol.ts';
-import { FIRST_REMOTE, NAME_MAX, ROOT, STATE, TYPE } from './inodes.ts';
+import { FIRST_REMOTE, NAME_MAX, ROOT, STATE, TYPE } from './inode-records.ts';
 import { UNIT_SIZE } from './presence.ts';
 import { REPLY, type Request } from './request.ts';
 
@@ -92,7 +92,7 @@ export class AttributeReplies {
     try {
       return fstatSync(descriptor);
     } finally {
-      inodes.unpin(id);
+      inodes.descriptors.unpin(id);
     }
   }
 

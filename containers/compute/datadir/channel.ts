@@ -18,6 +18,8 @@ import {
 /** Largest WRITE, and largest READ: 256 pages of the kernel (FUSE_MAX_MAX_PAGES). */
 export const WRITE_MAX = 1 << 20;
 const READAHEAD_MAX = 1 << 20;
+/** ENODEV: unmounted. ECONNABORTED: cut off through /sys/fs/fuse/connections. */
+const GONE: ReadonlySet<string> = new Set(['ENODEV', 'ECONNABORTED']);
 const BUFFER_SIZE = WRITE_MAX + HEADER_ROOM;
 
 export class FuseChannel {
@@ -47,7 +49,7 @@ export class FuseChannel {
       writeSync(this.#fuse, this.output, 0, length);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code === 'ENODEV') return 'gone';
+      if (GONE.has(code ?? '')) return 'gone';
       if (code !== 'ENOENT') throw error; // ENOENT: interrupted, nobody waits for the reply
     }
     return 'sent';
@@ -86,7 +88,7 @@ export class FuseChannel {
 
 /** What reading a request failed with: try again, or the mount is gone; anything else is thrown. */
 export function readFailure(error: NodeJS.ErrnoException): 'again' | 'gone' {
-  if (error.code === 'ENODEV') return 'gone';
+  if (GONE.has(error.code ?? '')) return 'gone';
   if (error.code === 'EINTR' || error.code === 'EAGAIN' || error.code === 'ENOENT') return 'again';
   throw error;
 }

@@ -11,8 +11,8 @@ import {
   sliceDirectory,
   type DirentType,
 } from '../../../lib/fuse/directory.ts';
-import { FIRST_REMOTE, FLAG } from './inodes.ts';
-import { DIRECTORY } from './remote-files.ts';
+import { FIRST_REMOTE, FLAG } from './inode-records.ts';
+import { DIRECTORY } from './file-names.ts';
 import { UNLINKED_PREFIX, type Volume } from './volume.ts';
 
 export class Directories {

@@ -41,7 +41,7 @@ export class FileOperations {
     try {
       return readSync(descriptor, output, REPLY, Math.min(size, output.length - REPLY), offset);
     } finally {
-      volume.inodes.unpin(id);
+      volume.inodes.descriptors.unpin(id);
     }
   }
 
@@ -70,7 +70,7 @@ export class FileOperations {
         return length;
       });
     } finally {
-      volume.inodes.unpin(id);
+      volume.inodes.descriptors.unpin(id);
     }
   }
   #wrote(descriptor: number, data: Uint8Array, offset: number): number {
@@ -91,7 +91,7 @@ export class FileOperations {
         if (volume.isRemote(id)) volume.setPresent(id, Math.ceil(size / UNIT_SIZE), Number.MAX_SAFE_INTEGER);
       });
     } finally {
-      volume.inodes.unpin(id);
+      volume.inodes.descriptors.unpin(id);
     }
     return 0;
   }
@@ -108,7 +108,7 @@ export class FileOperations {
         if (fstatSync(descriptor).size < offset + length) ftruncateSync(descriptor, offset + length);
       });
     } finally {
-      this.#request.volume.inodes.unpin(id);
+      this.#request.volume.inodes.descriptors.unpin(id);
     }
     return 0;
   }

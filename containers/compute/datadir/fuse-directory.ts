@@ -1,7 +1,7 @@
 /** The data directory on FUSE: folders, the server, and the fetching put together (types.ts has the layout). */
 import { mkdirSync, readFileSync, symlinkSync, chownSync } from 'node:fs';
 import { join } from 'node:path';
-import { FIRST_REMOTE, newInodeBuffers } from './inodes.ts';
+import { FIRST_REMOTE, newInodeBuffers } from './inode-records.ts';
 import { FuseServer, type FuseServerOptions } from './fuse-server.ts';
 import { layOut, makeBackingFolder, ownerOf, SERVED } from './local-files.ts';
 import { cleanUpMount } from './mount.ts';
@@ -24,6 +24,7 @@ const LOCAL_INODES_MAX = 1 << 19;
 export const FUSE_DEFAULTS: Omit<FuseServerOptions, 'mountPoint' | 'log'> = {
   readers: 2, // one serves while the other is in a long system call; more only contend
   readersAfterMs: 1000,
+  readersAfterRequests: 2000,
   writeback: true,
   tuning: { read_ahead_kb: 512, max_ratio: 100, strict_limit: 0 },
 };

@@ -14,24 +14,14 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, read } from 'node:fs';
 import { MessageChannel, Worker } from 'node:worker_threads';
-import {
-  ERRNO,
-  InHeader,
-  OPERATION,
-  operationName,
-  OpenOut,
-  OutHeader,
-  ReadIn,
-} from '../../../lib/fuse/protocol.ts';
-import { PAGES_MAX } from '../../../lib/protocol/pages.ts';
-import { FuseChannel, readFailure, WRITE_MAX } from './channel.ts';
-import { Directories } from './directories.ts';
-import { FIRST_REMOTE } from './inodes.ts';
+import { operationName } from '../../../lib/fuse/protocol.ts';
+import { FuseChannel, readFailure } from './channel.ts';
+import { DeferredRequests } from './deferred-requests.ts';
 import { cleanUpMount, mountFuse, tuneMount, UNMOUNT_BY_FORCE } from './mount.ts';
 import { Operations } from './operations.ts';
-import { DEFERRED, NO_REPLY, type Need } from './request.ts';
 import type { PageFetcher } from './page-fetcher.ts';
 import type { FromReader, ReaderData } from './reader-messages.ts';
+import { DEFERRED, NO_REPLY, type Need } from './request.ts';
 import { DataDirectoryError, type Log } from './types.ts';
 import type { Volume } from './volume.ts';
 
@@ -39,8 +29,9 @@ export interface FuseServerOptions {
   mountPoint: string;
   log: Log;
   readers: number;
-  /** The main thread serves alone for so long after `open`. */
+  /** The main thread serves alone for so long after `open`, unless it is asked more than this often. */
   readersAfterMs: number;
+  readersAfterRequests: number;
   /** The kernel gathers writes and sends them later. What it holds is lost with the server, as the disk is anyway. */
   writeback: boolean;
   /** Files under /sys/class/bdi/…, where we may write them. */
@@ -49,11 +40,9 @@ export interface FuseServerOptions {
 
 interface Serving {
   volume: Volume;
-  fetcher: PageFetcher;
-  directories: Directories;
-  /** On the main thread's own requests, and on those that were handed over. */
+  /** On the requests that the main thread reads itself. */
   direct: Operations;
-  deferred: Operations;
+  deferred: DeferredRequests;
 }
 
 export class FuseServer {
@@ -63,11 +52,8 @@ export class FuseServer {
   readonly #fuse: number;
   readonly #counters = new Int32Array(new SharedArrayBuffer(64 * 4));
   readonly #directChannel: FuseChannel;
-  readonly #deferredChannel: FuseChannel;
   /** What ends when the mount is gone. */
   readonly #ends: Promise<void>[] = [];
-  /** Requests (their unique numbers) that wait for pages. */
-  readonly #waiting = new Set<number>();
   #fail: (error: Error) => void = () => undefined;
   #serving: Serving | undefined;
   #opened: () => void = () => undefined;
@@ -80,7 +66,6 @@ export class FuseServer {
     this.#options = options;
     this.#fuse = fuse;
     this.#directChannel = new FuseChannel(fuse, options.writeback);
-    this.#deferredChannel = new FuseChannel(fuse, options.writeback);
     this.#whenOpen = new Promise((resolve) => (this.#opened = resolve));
     this.failure = new Promise((_resolve, reject) => (this.#fail = reject));
     this.failure.catch(() => undefined); // whoever cares listens
@@ -102,16 +87,21 @@ export class FuseServer {
     }
     const server = new FuseServer(options, fuse);
     process.once('exit', server.#onExit);
-    server.#ends.push(server.#readDirectly());
+    server.#ends.push(
+      server
+        .#readDirectly()
+        .catch((error: unknown) =>
+          server.#fail(new DataDirectoryError('server', 'a request could not be read', error)),
+        ),
+    );
     return server;
   }
 
   /** Starts answering. Until then every request but INIT waits. */
   open(volume: Volume, fetcher: PageFetcher): void {
-    const directories = new Directories(volume);
-    const direct = new Operations(volume, this.#directChannel);
-    const deferred = new Operations(volume, this.#deferredChannel);
-    this.#serving = { volume, fetcher, directories, direct, deferred };
+    const channel = new FuseChannel(this.#fuse, this.#options.writeback);
+    const deferred = new DeferredRequests(volume, fetcher, channel, this.#options.log);
+    this.#serving = { volume, direct: new Operations(volume, this.#directChannel), deferred };
     this.#opened();
     this.#readersTimer = setTimeout(() => this.startReaders(), this.#options.readersAfterMs);
   }
@@ -144,13 +134,11 @@ export class FuseServer {
   }
   async #close(): Promise<void> {
     clearTimeout(this.#readersTimer);
-    this.#serving?.fetcher.stop();
-    for (const unique of this.#waiting) this.#replyDeferred(unique, -ERRNO.EIO);
-    this.#waiting.clear();
+    this.#serving?.deferred.close();
     await cleanUpMount(this.#options.mountPoint);
     this.#opened();
     await Promise.all(this.#ends);
-    this.#serving?.volume.inodes.closeAllDescriptors();
+    this.#serving?.volume.inodes.descriptors.closeAll();
     closeSync(this.#fuse);
     process.off('exit', this.#onExit);
   }
@@ -162,26 +150,44 @@ export class FuseServer {
 
   /** The main thread's own reading, until the readers have taken over. */
   async #readDirectly(): Promise<void> {
-    const channel = this.#directChannel;
-    while (!this.#readersRun && (await this.#receiveDirectly(channel))) {
+    let requests = 0;
+    while (await this.#receiveDirectly()) {
+      const channel = this.#directChannel;
       if (channel.isInit()) {
         channel.send(channel.initReply());
         tuneMount(this.#options.mountPoint, this.#options.tuning); // the reply resets what was set before
-        continue;
+      } else {
+        await this.#whenOpen;
+        this.#serveDirectly(channel);
       }
-      if (this.#serving === undefined) await this.#whenOpen;
-      const { header } = channel;
-      Atomics.add(this.#counters, Math.min(header.operation, this.#counters.length - 1), 1);
-      const direct = this.#serving?.direct;
-      const length = direct?.handle((error) => this.#unexpected(header.operation, (error as Error).message));
-      if (length === DEFERRED) this.#serveDeferred(channel.input.slice(0, header.length), direct?.need);
-      else if (length !== NO_REPLY) channel.send(length ?? channel.finish(header.unique, -ERRNO.EIO));
+      if (++requests === this.#options.readersAfterRequests) this.startReaders();
+      if (this.#readersRun) return;
     }
+    this.#gone();
   }
-  #receiveDirectly(channel: FuseChannel): Promise<boolean> {
+  #serveDirectly(channel: FuseChannel): void {
+    const { header } = channel;
+    Atomics.add(this.#counters, Math.min(header.operation, this.#counters.length - 1), 1);
+    if (this.#serving === undefined) return; // closed before it was opened
+    const { direct } = this.#serving;
+    const length = direct.handle((error) => this.#unexpected(header.operation, String(error)));
+    if (length === DEFERRED) this.#defer(channel.input.slice(0, header.length), direct.need);
+    else if (length !== NO_REPLY) channel.send(length);
+  }
+  #defer(request: Uint8Array<ArrayBuffer>, need: Need | undefined): void {
+    this.#serving?.deferred
+      .serve(request, need)
+      .catch((error: unknown) =>
+        this.#fail(new DataDirectoryError('server', 'a reply could not be written', error)),
+      );
+  }
+
+  /** The next request into the main thread's input; false when the mount is gone. */
+  #receiveDirectly(): Promise<boolean> {
+    const { input } = this.#directChannel;
     return new Promise((resolve, reject) => {
       const again = (): void =>
-        read(this.#fuse, channel.input, 0, channel.input.length, null, (error) => {
+        read(this.#fuse, input, 0, input.length, null, (error) => {
           if (error === null) return resolve(true);
           try {
             if (readFailure(error) === 'gone') return resolve(false);
@@ -220,16 +226,19 @@ export class FuseServer {
   #receive(message: FromReader): void {
     switch (message.kind) {
       case 'deferred':
-        this.#serveDeferred(message.request, message.need);
+        this.#defer(message.request, message.need);
         return;
       case 'unexpected':
         this.#unexpected(message.operation, message.message);
         return;
       case 'gone':
-        if (this.#closing === undefined)
-          this.#fail(new DataDirectoryError('server', `${this.#options.mountPoint} was unmounted`));
+        this.#gone();
         return;
     }
+  }
+  #gone(): void {
+    if (this.#closing === undefined)
+      this.#fail(new DataDirectoryError('server', `${this.#options.mountPoint} was unmounted`));
   }
   #unexpected(operation: number, reason: string): void {
     this.#options.log.error(
@@ -237,83 +246,6 @@ export class FuseServer {
       'data directory: a request failed',
     );
   }
-
-  #serveDeferred(request: Uint8Array<ArrayBuffer>, need: Need | undefined): void {
-    if (need !== undefined) return void this.#serveMiss(request, need);
-    const { unique, operation, nodeId } = InHeader.decode(request);
-    this.#replyDeferred(unique, this.#serveDirectory(operation, nodeId, request));
-  }
-
-  async #serveMiss(request: Uint8Array<ArrayBuffer>, first: Need): Promise<void> {
-    const serving = this.#serving;
-    const { unique } = InHeader.over(request);
-    if (serving === undefined || this.#closing !== undefined) return this.#replyDeferred(unique, -ERRNO.EIO);
-    const { fetcher, deferred } = serving;
-    const channel = this.#deferredChannel;
-    const startedAt = performance.now();
-    fetcher.statistics.misses++;
-    this.#waiting.add(unique);
-    let need: Need | undefined = first;
-    let length = NO_REPLY;
-    try {
-      while (need !== undefined) {
-        await ensureAll(fetcher, need);
-        if (!this.#waiting.has(unique)) return; // closed meanwhile, and answered
-        channel.input.set(request);
-        length = deferred.handle((error) => this.#logFailure(first, error));
-        need = length === DEFERRED ? deferred.need : undefined;
-      }
-    } catch (error) {
-      if (!this.#waiting.has(unique)) return;
-      this.#logFailure(first, error);
-      length = channel.finish(unique, -ERRNO.EIO);
-    }
-    this.#waiting.delete(unique);
-    fetcher.statistics.waitMs += performance.now() - startedAt;
-    if (length !== NO_REPLY) channel.send(length);
-  }
-  #logFailure({ id, block, count }: Need, error: unknown): void {
-    const path = this.#serving?.volume.remote.path(id - FIRST_REMOTE);
-    this.#options.log.error({ path, block, count, err: error }, 'data directory: pages could not be had');
-  }
-
-  #serveDirectory(operation: number, id: number, request: Uint8Array): number {
-    const directories = this.#serving?.directories;
-    const { output } = this.#deferredChannel;
-    if (directories === undefined) return -ERRNO.EIO;
-    try {
-      switch (operation) {
-        case OPERATION.OPENDIR:
-          output.set(
-            OpenOut.encode({ fh: directories.open(id), openFlags: 0, backingId: 0 }),
-            OutHeader.size,
-          );
-          return OpenOut.size;
-        case OPERATION.READDIR: {
-          const { fh, offset, size } = ReadIn.decode(request, InHeader.size);
-          const entries = directories.read(fh, offset, Math.min(size, WRITE_MAX));
-          output.set(entries, OutHeader.size);
-          return entries.length;
-        }
-        case OPERATION.RELEASEDIR:
-          directories.release(ReadIn.over(request, InHeader.size).fh);
-          return 0;
-        default:
-          return -ERRNO.ENOSYS;
-      }
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).errno ?? -ERRNO.EIO;
-    }
-  }
-
-  #replyDeferred(unique: number, result: number): void {
-    this.#deferredChannel.send(this.#deferredChannel.finish(unique, result));
-  }
-}
-
-async function ensureAll(fetcher: PageFetcher, { id, block, count }: Need): Promise<void> {
-  for (let done = 0; done < count; done += PAGES_MAX)
-    await fetcher.ensure({ id, block: block + done, count: Math.min(PAGES_MAX, count - done) });
 }
 
 /** Run from the sources, or from a bundle that has the reader beside it. */

@@ -16,7 +16,8 @@ import {
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { BlobRange, BootManifest } from '../../../lib/protocol/pages.ts';
-import { DIRECTORY, directoryPath, type RemoteFiles } from './remote-files.ts';
+import { DIRECTORY, directoryPath } from './file-names.ts';
+import type { RemoteFiles } from './remote-files.ts';
 import { DataDirectoryError, type DataDirectoryContent, type DataDirectoryPlace, type Log } from './types.ts';
 import { writeAll } from './volume.ts';
 

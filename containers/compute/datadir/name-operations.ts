@@ -27,8 +27,8 @@ import {
 } from '../../../lib/fuse/protocol.ts';
 import { PAGE_SIZE } from '../../../lib/protocol/pages.ts';
 import type { AttributeReplies } from './attribute-replies.ts';
-import { FIRST_REMOTE, FLAG, STATE, TYPE } from './inodes.ts';
-import { DIRECTORY, directoryKind } from './remote-files.ts';
+import { FIRST_REMOTE, FLAG, STATE, TYPE } from './inode-records.ts';
+import { DIRECTORY, directoryKind } from './file-names.ts';
 import { BODY, REPLY, type Request } from './request.ts';
 
 const S_IFMT = 0o170000;
@@ -108,7 +108,7 @@ export class NameOperations {
       const stats = fstatSync(descriptor);
       id = inodes.lookUpLocal(parent, name, TYPE.FILE);
       if (id === 0) return -ERRNO.ENFILE;
-      if (keepOpen) inodes.withLock(id, () => inodes.setDescriptor(id, descriptor));
+      if (keepOpen) inodes.withLock(id, () => inodes.descriptors.set(id, descriptor));
       return this.#replies.entry(id, stats);
     } finally {
       if (id === 0 || !keepOpen) closeSync(descriptor);
@@ -183,8 +183,9 @@ export class NameOperations {
       const blocks = remote.blocks(source - FIRST_REMOTE);
       if (!this.#request.volume.isPresent(source, 0, blocks * PAGE_SIZE))
         return this.#request.deferFor(source, 0, blocks * PAGE_SIZE);
-      inodes.withLock(source, () => this.#request.volume.openLocked(source)); // an untouched empty file gets its backing
     }
+    // Open, so that nobody looks for it by name meanwhile; an untouched empty file gets its backing file by it.
+    if (id !== 0) inodes.withLock(id, () => this.#request.volume.openLocked(id));
     const target = this.#request.volume.childPath(newParent, newName);
     const occupied =
       this.#findRemote(newParent, newName) !== 0 ||

@@ -28,7 +28,7 @@ import {
 import { AttributeReplies } from './attribute-replies.ts';
 import type { FuseChannel } from './channel.ts';
 import { FileOperations } from './file-operations.ts';
-import { STATE } from './inodes.ts';
+import { STATE } from './inode-records.ts';
 import { NameOperations } from './name-operations.ts';
 import { BODY, DEFERRED, errnoOf, NO_REPLY, Request, type Need } from './request.ts';
 import type { Volume } from './volume.ts';

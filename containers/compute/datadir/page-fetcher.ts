@@ -6,8 +6,8 @@
  */
 import { PAGE_SIZE, PAGES_MAX, type PageRun } from '../../../lib/protocol/pages.ts';
 import { formatLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
-import { FIRST_REMOTE } from './inodes.ts';
-import { SEGMENT_BLOCKS } from './remote-files.ts';
+import { FIRST_REMOTE } from './inode-records.ts';
+import { SEGMENT_BLOCKS } from './manifest-rows.ts';
 import { DataDirectoryError, type MissStatistics, type PageSource } from './types.ts';
 import type { Volume } from './volume.ts';
 

@@ -5,7 +5,7 @@
 import { ERRNO, InHeader, OutHeader } from '../../../lib/fuse/protocol.ts';
 import { PAGE_SIZE } from '../../../lib/protocol/pages.ts';
 import type { FuseChannel } from './channel.ts';
-import { NAME_MAX } from './inodes.ts';
+import { NAME_MAX } from './inode-records.ts';
 import type { Volume } from './volume.ts';
 
 /** No reply is due. */

@@ -5,7 +5,8 @@
 import { closeSync, ftruncateSync, openSync, unlinkSync, writeSync, constants } from 'node:fs';
 import { assert } from '../../../lib/assert.ts';
 import { PAGE_SIZE, PAGES_MAX } from '../../../lib/protocol/pages.ts';
-import { FIRST_REMOTE, FLAG, Inodes, ROOT, STATE, type InodeBuffers } from './inodes.ts';
+import { FIRST_REMOTE, FLAG, ROOT, STATE, type InodeBuffers } from './inode-records.ts';
+import { Inodes } from './inodes.ts';
 import { Presence, UNIT_SIZE, UNITS_PER_BLOCK } from './presence.ts';
 import { RemoteFiles, type RemoteFileBuffers } from './remote-files.ts';
 
@@ -68,13 +69,13 @@ export class Volume {
     return this.inodes.isRemote(id) && !this.inodes.hasFlag(id, FLAG.MATERIALISED);
   }
 
-  /** The backing file's descriptor, made and opened if need be, pinned until `inodes.unpin(id)`. */
+  /** The backing file's descriptor, made and opened if need be, pinned until `inodes.descriptors.unpin(id)`. */
   pin(id: number): number {
-    return this.inodes.pin(id, this.#open);
+    return this.inodes.descriptors.pin(id, this.#open);
   }
   /** The same for a caller that holds the inode's lock; not pinned. */
   openLocked(id: number): number {
-    return this.inodes.openLocked(id, this.#open);
+    return this.inodes.descriptors.openLocked(id, this.#open);
   }
   readonly #open = (id: number): number => {
     if (!this.isUntouched(id)) return openSync(this.backingPath(id), constants.O_RDWR);

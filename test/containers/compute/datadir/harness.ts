@@ -26,7 +26,7 @@ import {
 import { lsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
 import { PAGE_SIZE, type BootManifest, type PageRun } from '../../../../lib/protocol/pages.ts';
 import { FuseChannel } from '../../../../containers/compute/datadir/channel.ts';
-import { FIRST_REMOTE, newInodeBuffers, ROOT } from '../../../../containers/compute/datadir/inodes.ts';
+import { FIRST_REMOTE, newInodeBuffers, ROOT } from '../../../../containers/compute/datadir/inode-records.ts';
 import { Operations } from '../../../../containers/compute/datadir/operations.ts';
 import { DEFERRED, NO_REPLY } from '../../../../containers/compute/datadir/request.ts';
 import { PageFetcher } from '../../../../containers/compute/datadir/page-fetcher.ts';
@@ -128,7 +128,7 @@ export class Harness {
   }
 
   close(): void {
-    this.volume.inodes.closeAllDescriptors();
+    this.volume.inodes.descriptors.closeAll();
     rmSync(join(this.root, '..'), { recursive: true, force: true });
   }
   [Symbol.dispose](): void {

@@ -4,8 +4,8 @@ import {
   DIRECTORY,
   directoryKind,
   directoryPath,
-  RemoteFiles,
-} from '../../../../containers/compute/datadir/remote-files.ts';
+} from '../../../../containers/compute/datadir/file-names.ts';
+import { RemoteFiles } from '../../../../containers/compute/datadir/remote-files.ts';
 import type { BootManifest } from '../../../../lib/protocol/pages.ts';
 import { touchedRuns } from '../../../../containers/compute/datadir/warm-pages.ts';
 import { emptyManifest } from './harness.ts';
