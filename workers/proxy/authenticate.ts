@@ -16,7 +16,7 @@ import {
 } from '../../lib/postgres/wire/authentication.ts';
 import { TAG } from '../../lib/postgres/wire/bytes.ts';
 import { PASSWORD_BODY_BYTES_MAX, SASL_BODY_BYTES_MAX } from '../../lib/postgres/wire/framing.ts';
-import type { Bytes, ClientConnection, HandshakeReader } from './connection.ts';
+import type { Bytes, Handshake } from './connection.ts';
 import { endpointMissing, endpointOfPassword, resolveEndpoint } from './endpoint-name.ts';
 import type { ProxyEnv } from './env.ts';
 import type { SessionRequest } from './handshake.ts';
@@ -33,8 +33,7 @@ export interface Identity {
 }
 
 export interface Authentication {
-  client: ClientConnection;
-  reader: HandshakeReader;
+  handshake: Handshake;
   request: SessionRequest;
   env: ProxyEnv;
   limits: ProxyLimits;
@@ -55,31 +54,31 @@ export async function authenticate(
 }
 
 async function authenticateByScram(authentication: Authentication, endpoint: string): Promise<Identity> {
-  const { client, reader, request, env, limits } = authentication;
+  const { handshake, request, env, limits } = authentication;
   const { role } = request;
   const startedAt = Date.now();
   const lookup = lookUpSecret(env, { endpoint, role }, limits);
   lookup.catch(() => undefined); // it is awaited below, unless the client fails first
-  await client.write(buildAuthentication({ kind: 'sasl', mechanisms: [SCRAM_SHA_256] }));
+  await handshake.send(buildAuthentication({ kind: 'sasl', mechanisms: [SCRAM_SHA_256] }));
 
-  const initial = await reader.messageOf(TAG.passwordMessage, SASL_BODY_BYTES_MAX);
+  const initial = await handshake.messageOf(TAG.passwordMessage, SASL_BODY_BYTES_MAX);
   const { mechanism, data } = parseSaslInitialResponse(initial.body);
   if (mechanism !== SCRAM_SHA_256)
     throw new ProxyError('protocolViolation', 'client selected an invalid SASL authentication mechanism');
-  const clientFirst = data ?? (await askForClientFirst(client, reader));
+  const clientFirst = data ?? (await askForClientFirst(handshake));
 
   const secret = await lookup;
   await waitForGrid(startedAt, limits.challengeGridMs);
   const serverFirst = start(clientFirst, secret, crypto.getRandomValues(new Uint8Array(NONCE_BYTES)));
-  await client.write(buildAuthentication({ kind: 'saslContinue', data: serverFirst.message }));
+  await handshake.send(buildAuthentication({ kind: 'saslContinue', data: serverFirst.message }));
 
-  const final = await reader.messageOf(TAG.passwordMessage, SASL_BODY_BYTES_MAX);
+  const final = await handshake.messageOf(TAG.passwordMessage, SASL_BODY_BYTES_MAX);
   const result = await finish(serverFirst.exchange, final.body);
   if (!result.ok) {
     await waitForGrid(startedAt, limits.refusalGridMs);
     throw passwordAuthenticationFailed(role);
   }
-  await client.write(
+  await handshake.send(
     joined(
       buildAuthentication({ kind: 'saslFinal', data: result.message }),
       buildAuthentication({ kind: 'ok' }),
@@ -89,23 +88,23 @@ async function authenticateByScram(authentication: Authentication, endpoint: str
 }
 
 /** A client may leave its first SCRAM message for an empty challenge (auth-sasl.c). */
-async function askForClientFirst(client: ClientConnection, reader: HandshakeReader): Promise<Uint8Array> {
-  await client.write(buildAuthentication({ kind: 'saslContinue', data: new Uint8Array(0) }));
-  return (await reader.messageOf(TAG.passwordMessage, SASL_BODY_BYTES_MAX)).body;
+async function askForClientFirst(handshake: Handshake): Promise<Uint8Array> {
+  await handshake.send(buildAuthentication({ kind: 'saslContinue', data: new Uint8Array(0) }));
+  return (await handshake.messageOf(TAG.passwordMessage, SASL_BODY_BYTES_MAX)).body;
 }
 
 async function authenticateByPassword(authentication: Authentication): Promise<Identity> {
-  const { client, reader, request, env, limits } = authentication;
+  const { handshake, request, env, limits } = authentication;
   const { role } = request;
-  await client.write(buildAuthentication({ kind: 'cleartextPassword' }));
-  const message = await reader.messageOf(TAG.passwordMessage, PASSWORD_BODY_BYTES_MAX);
+  await handshake.send(buildAuthentication({ kind: 'cleartextPassword' }));
+  const message = await handshake.messageOf(TAG.passwordMessage, PASSWORD_BODY_BYTES_MAX);
   const { endpoint: named, password } = endpointOfPassword(parsePasswordMessage(message.body));
   const endpoint = resolveEndpoint({ ...request.names, password: named });
   if (endpoint === null) throw endpointMissing();
 
   const identity = await verifyPassword(env, { endpoint, role, password }, limits);
   if (identity === null) throw passwordAuthenticationFailed(role);
-  await client.write(buildAuthentication({ kind: 'ok' }));
+  await handshake.send(buildAuthentication({ kind: 'ok' }));
   return identity;
 }
 

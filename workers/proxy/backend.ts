@@ -22,7 +22,7 @@ import { buildBackendKeyData, parseBackendKeyData } from '../../lib/postgres/wir
 import { buildStartupMessage } from '../../lib/postgres/wire/startup.ts';
 import type { CancelKey } from '../../durable-objects/contracts.ts';
 import type { Identity } from './authenticate.ts';
-import { Deadline, HandshakeReader, PeerGone, type BackendConnection } from './connection.ts';
+import { Deadline, Handshake, PeerGone, type BackendConnection } from './connection.ts';
 import type { ComputeStub, ProxyEnv } from './env.ts';
 import type { SessionRequest } from './handshake.ts';
 import type { ProxyLimits } from './limits.ts';
@@ -60,9 +60,9 @@ export function openBackend(
     await deadline.race(wake(stub));
     const connection = new SocketConnection(stub.connect(`${identity.endpoint}.ebb.internal:5432`));
     try {
-      const reader = new HandshakeReader(connection, deadline);
-      await connection.write(buildStartupMessage(request.minor, request.parameters));
-      const result = await logIn({ stub, connection, reader, identity });
+      const handshake = new Handshake(connection, deadline);
+      await handshake.send(buildStartupMessage(request.minor, request.parameters));
+      const result = await logIn({ stub, connection, handshake, identity });
       if (result.kind === 'refused') await connection.close();
       return result;
     } catch (error) {
@@ -91,7 +91,7 @@ function asAttemptFailure(error: unknown): AttemptFailed {
 interface Login {
   stub: ComputeStub;
   connection: BackendConnection;
-  reader: HandshakeReader;
+  handshake: Handshake;
   identity: Identity;
 }
 
@@ -115,12 +115,12 @@ function refusal(message: { body: Uint8Array; bytes: Uint8Array }): Refused {
 }
 
 /** SCRAM with the ClientKey. A Postgres that asks for anything else is not one of our computes. */
-async function authenticateToPostgres({ connection, reader, identity }: Login): Promise<Refused | null> {
+async function authenticateToPostgres({ handshake, identity }: Login): Promise<Refused | null> {
   const first = start(crypto.getRandomValues(new Uint8Array(NONCE_BYTES)));
   let final: ScramClientFinal | null = null;
   let verified = false;
   for (;;) {
-    const message = await reader.message(BACKEND_STARTUP_BODY_BYTES_MAX);
+    const message = await handshake.message(BACKEND_STARTUP_BODY_BYTES_MAX);
     if (message.tag === TAG.errorResponse) return refusal(message);
     if (message.tag !== TAG.authentication) throw unexpected(message.tag, 'during authentication');
     const request = parseAuthentication(message.body);
@@ -128,11 +128,11 @@ async function authenticateToPostgres({ connection, reader, identity }: Login): 
       case 'sasl':
         if (!request.mechanisms.includes(SCRAM_SHA_256))
           throw new WireError('layout', `SASL without ${SCRAM_SHA_256}`);
-        await connection.write(buildSaslInitialResponse(SCRAM_SHA_256, first.message));
+        await handshake.send(buildSaslInitialResponse(SCRAM_SHA_256, first.message));
         break;
       case 'saslContinue':
         final = await answer(identity, first.nonce, request.data);
-        await connection.write(buildSaslResponse(final.message));
+        await handshake.send(buildSaslResponse(final.message));
         break;
       case 'saslFinal':
         if (final === null) throw new WireError('layout', 'SASLFinal before SASLContinue');
@@ -148,12 +148,12 @@ async function authenticateToPostgres({ connection, reader, identity }: Login): 
   }
 }
 
-async function collectGreeting({ stub, connection, reader }: Login): Promise<BackendResult> {
+async function collectGreeting({ stub, connection, handshake }: Login): Promise<BackendResult> {
   const parts: Uint8Array[] = [];
   let cancelKey: CancelKey | null = null;
   try {
     for (;;) {
-      const message = await reader.message(BACKEND_STARTUP_BODY_BYTES_MAX);
+      const message = await handshake.message(BACKEND_STARTUP_BODY_BYTES_MAX);
       switch (message.tag) {
         case TAG.parameterStatus:
         case TAG.noticeResponse:
@@ -167,7 +167,7 @@ async function collectGreeting({ stub, connection, reader }: Login): Promise<Bac
         }
         case TAG.readyForQuery:
           if (cancelKey === null) throw unexpected(message.tag, 'before BackendKeyData');
-          parts.push(message.bytes, reader.takeRest());
+          parts.push(message.bytes, handshake.takeRest());
           return { kind: 'ready', stub, connection, greeting: concatenated(parts), cancelKey };
         case TAG.errorResponse: {
           const refused = refusal(message);

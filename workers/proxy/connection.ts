@@ -1,7 +1,7 @@
 /**
  * A client as the session sees it, whichever entrance it came through (tcp.ts, websocket.ts).
  *
- * During the handshake it is read message by message (HandshakeReader); then `relay` hands its bytes and the
+ * During the handshake it is read message by message (Handshake); then `relay` hands its bytes and the
  * backend's to each other in the way that is fastest for the entrance.
  */
 import { MessageBuffer, type WireMessage } from '../../lib/postgres/wire/framing.ts';
@@ -57,7 +57,8 @@ export class PeerGone extends Error {
   override readonly name = 'PeerGone';
 }
 
-export class HandshakeReader {
+/** Messages to and from one side until it may send what it likes; every wait ends with the deadline. */
+export class Handshake {
   readonly #connection: ByteConnection;
   readonly #deadline: Deadline;
   readonly #buffer = new MessageBuffer();
@@ -71,6 +72,11 @@ export class HandshakeReader {
     const chunk = await this.#deadline.race(this.#connection.read());
     if (chunk === null) throw new PeerGone('the peer ended the connection during the handshake');
     this.#buffer.push(chunk);
+  }
+
+  /** Throws PeerGone or the deadline's error. */
+  send(bytes: Uint8Array): Promise<void> {
+    return this.#deadline.race(this.#connection.write(bytes));
   }
 
   /** Whether bytes beyond the last message came already. */

@@ -13,7 +13,7 @@ import {
   type StartupMessage,
 } from '../../lib/postgres/wire/startup.ts';
 import { buildNegotiateProtocolVersion } from '../../lib/postgres/wire/session.ts';
-import type { ClientConnection, HandshakeReader } from './connection.ts';
+import type { Handshake } from './connection.ts';
 import { endpointOfHost, endpointOfOptions, type EndpointNames } from './endpoint-name.ts';
 import { ProxyError } from './proxy-error.ts';
 
@@ -29,19 +29,18 @@ export interface SessionRequest {
 
 /** Reads up to the startup message or a cancel request; answers requests for encryption with no. */
 export async function readRequest(
-  client: ClientConnection,
-  reader: HandshakeReader,
+  handshake: Handshake,
   host: string | null,
 ): Promise<SessionRequest | CancelRequest> {
   const refused = new Set<'ssl' | 'gssenc'>();
   for (;;) {
-    const packet = parseStartupPacket(await reader.startupPacket());
+    const packet = parseStartupPacket(await handshake.startupPacket());
     switch (packet.kind) {
       case 'cancel':
         return packet;
       case 'startup': {
         const request = sessionRequest(packet, host);
-        await negotiate(client, packet, request.minor);
+        await negotiate(handshake, packet, request.minor);
         return request;
       }
       default:
@@ -49,9 +48,9 @@ export async function readRequest(
           throw new ProxyError('unsupportedProtocol', 'encryption was requested twice');
         refused.add(packet.kind);
         // As in Postgres: bytes sent before the answer could have been injected by a third party.
-        if (reader.hasMore)
+        if (handshake.hasMore)
           throw new ProxyError('protocolViolation', 'received unencrypted data after encryption request');
-        await client.write(NO_ENCRYPTION);
+        await handshake.send(NO_ENCRYPTION);
     }
   }
 }
@@ -82,8 +81,8 @@ function refuseReplication(value: string | undefined): void {
   throw new ProxyError('invalidParameter', `invalid value for parameter "replication": "${value}"`);
 }
 
-async function negotiate(client: ClientConnection, startup: StartupMessage, minor: number): Promise<void> {
+async function negotiate(handshake: Handshake, startup: StartupMessage, minor: number): Promise<void> {
   if (startup.minor === minor && startup.protocolOptions.length === 0) return;
   const message = { version: protocolVersion(minor), unknownOptions: startup.protocolOptions };
-  await client.write(buildNegotiateProtocolVersion(message));
+  await handshake.send(buildNegotiateProtocolVersion(message));
 }

@@ -10,7 +10,7 @@ import type { CancelRequest } from '../../lib/postgres/wire/startup.ts';
 import { buildErrorResponse } from '../../lib/postgres/wire/error-response.ts';
 import { authenticate } from './authenticate.ts';
 import { closeCancelKey, openBackend } from './backend.ts';
-import { Deadline, HandshakeReader, PeerGone, type ClientConnection } from './connection.ts';
+import { Deadline, Handshake, PeerGone, type ClientConnection } from './connection.ts';
 import type { ProxyEnv } from './env.ts';
 import { readRequest } from './handshake.ts';
 import type { ProxyLimits } from './limits.ts';
@@ -42,18 +42,18 @@ async function converse({ client, method, host, env, limits }: Session): Promise
     limits.authenticationMs,
     () => new ProxyError('timeout', 'canceling authentication due to timeout'),
   );
-  const reader = new HandshakeReader(client, deadline);
+  const handshake = new Handshake(client, deadline);
   try {
-    const request = await readRequest(client, reader, host);
+    const request = await readRequest(handshake, host);
     if (request.kind === 'cancel') return await cancel(env, request);
-    const identity = await authenticate({ client, reader, request, env, limits }, method);
+    const identity = await authenticate({ handshake, request, env, limits }, method);
     deadline.clear();
 
     const backend = await openBackend(env, identity, request, limits);
     if (backend.kind === 'refused') return await client.write(backend.error);
     try {
       await client.write(backend.greeting);
-      await client.relay(backend.connection, reader.takeRest());
+      await client.relay(backend.connection, handshake.takeRest());
     } finally {
       await backend.connection.close();
       await closeCancelKey(backend.stub, backend.cancelKey);
@@ -69,10 +69,13 @@ const CANCEL_KEY_BYTES = 4;
 /** As in Postgres nothing is answered, whether or not there was something to cancel. */
 async function cancel(env: ProxyEnv, request: CancelRequest): Promise<void> {
   if (request.key.length !== CANCEL_KEY_BYTES) return;
-  const endpoint = await env.ACCOUNT.getByName('account').endpointOfNumber(request.pid);
-  if (endpoint === null) return;
   const secret = new DataView(request.key.buffer, request.key.byteOffset, CANCEL_KEY_BYTES).getUint32(0);
-  await env.COMPUTE.getByName(endpoint).cancel({ pid: request.pid, secret });
+  try {
+    const endpoint = await env.ACCOUNT.getByName('account').endpointOfNumber(request.pid);
+    if (endpoint !== null) await env.COMPUTE.getByName(endpoint).cancel({ pid: request.pid, secret });
+  } catch (error) {
+    console.error('cancel request failed', error);
+  }
 }
 
 async function refuse(client: ClientConnection, error: unknown): Promise<void> {

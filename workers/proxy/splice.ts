@@ -15,9 +15,13 @@ export interface Duplex {
   writable: WritableStream<Uint8Array>;
 }
 
-/** Resolves when both directions are detached; both sockets are then the caller's to close. Never rejects. */
-export async function splice(a: Duplex, b: Duplex): Promise<void> {
+/**
+ * Resolves when both directions are detached, at the latest when `signal` is aborted; both sockets are then the
+ * caller's to close. Never rejects.
+ */
+export async function splice(a: Duplex, b: Duplex, signal?: AbortSignal): Promise<void> {
   const over = new AbortController();
+  signal?.addEventListener('abort', () => over.abort(), { once: true });
   const options = { signal: over.signal, preventAbort: true, preventCancel: true };
   const toServer = a.readable.pipeTo(b.writable, options);
   const toClient = b.readable.pipeTo(a.writable, options);

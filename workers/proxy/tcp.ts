@@ -5,7 +5,6 @@
 import type { BackendConnection, Bytes, ClientConnection } from './connection.ts';
 import type { ProxyEnv } from './env.ts';
 import { PROXY_LIMITS, type ProxyLimits } from './limits.ts';
-import type { ProxyError } from './proxy-error.ts';
 import { serve } from './session.ts';
 import { SocketConnection } from './socket-connection.ts';
 import { splice } from './splice.ts';
@@ -23,7 +22,7 @@ export async function handleTcp(
   await serve({ client: new TcpClient(socket, limits), method: 'scram', host, env, limits });
 }
 
-/** Of what a refused client still sends, this much is read before the connection is cut. */
+/** Of what a client sends after its end, this much is read before the connection is cut. */
 const LINGER_BYTES_MAX = 1 << 20;
 
 class TcpClient implements ClientConnection {
@@ -48,27 +47,23 @@ class TcpClient implements ClientConnection {
     await splice(this.#socket.streams(), backend.streams());
   }
 
-  async finish(failed: ProxyError | null): Promise<void> {
+  /** Closing with unread bytes would reset the connection, and what was written last might be lost with it. */
+  async finish(): Promise<void> {
     if (!this.#relayed) {
-      // Closing with unread bytes would reset the connection, and the error might be lost with it.
-      await this.#socket.endWriting().catch(() => undefined);
-      if (failed !== null) await this.#linger();
+      const timer = setTimeout(() => void this.#socket.close(), this.#limits.lingerMs);
+      try {
+        await this.#socket.endWriting();
+        for (let bytes = 0; bytes < LINGER_BYTES_MAX;) {
+          const chunk = await this.#socket.read();
+          if (chunk === null) break;
+          bytes += chunk.length;
+        }
+      } catch {
+        // Broken, or cut by the timer: over in any case.
+      } finally {
+        clearTimeout(timer);
+      }
     }
     await this.#socket.close();
-  }
-
-  async #linger(): Promise<void> {
-    const timer = setTimeout(() => void this.#socket.close(), this.#limits.lingerMs);
-    try {
-      for (let bytes = 0; bytes < LINGER_BYTES_MAX;) {
-        const chunk = await this.#socket.read();
-        if (chunk === null) break;
-        bytes += chunk.length;
-      }
-    } catch {
-      // Broken or cut by the timer: over in any case.
-    } finally {
-      clearTimeout(timer);
-    }
   }
 }

@@ -20,7 +20,7 @@ export const PASSWORD = 'correct horse; battery$staple é';
 export const MOCK_AUTHENTICATION_SECRET = 'not a secret, but as long as one must be';
 
 /** Short enough for tests to wait for; long enough for a loaded machine not to meet them by chance. */
-export const LIMITS = { authenticationMs: 4_000, wakeMs: 3_000, backoffMs: 20, lingerMs: 200 };
+export const LIMITS = { authenticationMs: 2_500, wakeMs: 1_500, backoffMs: 20, lingerMs: 200 };
 
 export interface EndpointState {
   connections: number;
@@ -61,6 +61,7 @@ export class EdgeUnderTest {
   readonly #miniflare: Miniflare;
   readonly #bridge: Server;
   readonly #bridged: Set<Socket>;
+  readonly #sent: { bytes: number };
 
   private constructor(parts: {
     postgres: PostgresCluster;
@@ -70,6 +71,7 @@ export class EdgeUnderTest {
     miniflare: Miniflare;
     bridge: Server;
     bridged: Set<Socket>;
+    sent: { bytes: number };
   }) {
     this.postgres = parts.postgres;
     this.http = parts.http;
@@ -78,6 +80,7 @@ export class EdgeUnderTest {
     this.#miniflare = parts.miniflare;
     this.#bridge = parts.bridge;
     this.#bridged = parts.bridged;
+    this.#sent = parts.sent;
     this.directPort = (parts.bridge.address() as { port: number }).port;
   }
 
@@ -86,7 +89,8 @@ export class EdgeUnderTest {
     const port = await new PortPool().take();
     const [postgres, script] = await Promise.all([startPostgres(secret), bundle()]);
     const bridged = new Set<Socket>();
-    const bridge = createBridge(postgres, bridged);
+    const sent = { bytes: 0 };
+    const bridge = createBridge(postgres, bridged, sent);
     await once(bridge.listen(0, '127.0.0.1'), 'listening');
     const miniflare = new Miniflare({
       ...convertV4MiniflareOptions({
@@ -106,7 +110,7 @@ export class EdgeUnderTest {
       }),
     });
     const http = await miniflare.ready;
-    const edge = new EdgeUnderTest({ postgres, http, port, secret, miniflare, bridge, bridged });
+    const edge = new EdgeUnderTest({ postgres, http, port, secret, miniflare, bridge, bridged, sent });
     await fetch(new URL('/control/ACCOUNT/account', http), {
       method: 'PUT',
       body: JSON.stringify({ [ENDPOINT_NUMBER]: ENDPOINT }),
@@ -159,6 +163,15 @@ export class EdgeUnderTest {
     }
   }
 
+  /** Bytes that Postgres has sent, once it has sent nothing more for a while: nobody takes them. */
+  async stalled(): Promise<number> {
+    for (let before = -1; ; await wait(200)) {
+      const now = this.#sent.bytes;
+      if (now === before) return now;
+      before = now;
+    }
+  }
+
   /** Breaks every connection to Postgres. */
   breakBackends(): void {
     for (const socket of this.#bridged) socket.resetAndDestroy();
@@ -182,7 +195,7 @@ async function startPostgres(secret: string): Promise<PostgresCluster> {
 }
 
 /** TCP to Postgres's unix socket. */
-function createBridge(postgres: PostgresCluster, bridged: Set<Socket>): Server {
+function createBridge(postgres: PostgresCluster, bridged: Set<Socket>, sent: { bytes: number }): Server {
   return createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
     const backend = connect({
       path: join(postgres.socketDirectory, `.s.PGSQL.${postgres.port}`),
@@ -193,6 +206,7 @@ function createBridge(postgres: PostgresCluster, bridged: Set<Socket>): Server {
     backend.on('close', () => client.destroySoon());
     client.on('error', () => undefined);
     backend.on('error', () => undefined);
+    backend.on('data', (chunk) => (sent.bytes += chunk.length));
     client.pipe(backend);
     backend.pipe(client);
   });

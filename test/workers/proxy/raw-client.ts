@@ -38,6 +38,13 @@ export class RawClient {
   send(bytes: Uint8Array): void {
     this.#socket.write(bytes);
   }
+  /** Takes nothing any more, until `resume`. */
+  pause(): void {
+    this.#socket.pause();
+  }
+  resume(): void {
+    this.#socket.resume();
+  }
   /** No more will be sent. */
   end(): void {
     this.#socket.end();

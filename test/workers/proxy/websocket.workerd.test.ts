@@ -1,13 +1,14 @@
 /**
  * The WebSocket entrance with the unmodified @neondatabase/serverless, and with frames that it never sends.
  */
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { connect } from 'node:net';
 import { Client, neonConfig, Pool } from '@neondatabase/serverless';
 import fc from 'fast-check';
+import { WebSocket as PausableWebSocket } from 'ws';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { buildPasswordMessage, buildSaslInitialResponse } from '../../../lib/postgres/wire/authentication.ts';
-import { TAG } from '../../../lib/postgres/wire/bytes.ts';
+import { TAG, WireWriter } from '../../../lib/postgres/wire/bytes.ts';
 import { parseErrorFields } from '../../../lib/postgres/wire/error-response.ts';
 import { MessageBuffer, type WireMessage } from '../../../lib/postgres/wire/framing.ts';
 import { buildStartupMessage } from '../../../lib/postgres/wire/startup.ts';
@@ -247,6 +248,28 @@ describe('frames', () => {
       { numRuns: 30 },
     );
   });
+});
+
+test('a client that does not read makes Postgres wait, not the proxy grow', async () => {
+  const total = 128 << 20;
+  const socket = new PausableWebSocket(`ws://${edge.http.host}/v2?address=${ENDPOINT}.ebb.test:5432`, {
+    perMessageDeflate: false, // or the answer would be too small to fill anything
+  });
+  await once(socket, 'open');
+  const before = await edge.stalled();
+  socket.send(startup());
+  socket.send(buildPasswordMessage(new TextEncoder().encode(PASSWORD)));
+  socket.pause();
+  const sql = `SELECT repeat('x', 1 << 16) FROM generate_series(1, ${total >> 16})`;
+  socket.send(new WireWriter().cstring(sql).message(TAG.query));
+  expect((await edge.stalled()) - before).toBeLessThan(total / 2);
+  socket.resume();
+  let received = 0;
+  for await (const [data] of on(socket, 'message') as AsyncIterable<[Buffer]>) {
+    received += data.length;
+    if (received > total) break;
+  }
+  socket.terminate();
 });
 
 describe('below the WebSocket', () => {
