@@ -43,11 +43,13 @@ export class DeferredRequests {
     const { statistics } = this.#fetcher;
     statistics.misses++;
     this.#waiting.add(unique);
-    const length = await this.#afterFetching(request, need);
-    if (!this.#waiting.delete(unique)) return; // closed meanwhile, and answered
-    statistics.waitMs += performance.now() - startedAt;
-    if (length === undefined) this.#reply(unique, -ERRNO.EIO);
-    else if (length !== NO_REPLY) this.#channel.send(length);
+    // Until the reply is sent nothing else may run: another request's would take its place in the output.
+    await this.#whenFetched(request, need, (length) => {
+      if (!this.#waiting.delete(unique)) return; // closed meanwhile, and answered
+      statistics.waitMs += performance.now() - startedAt;
+      if (length === undefined) this.#reply(unique, -ERRNO.EIO);
+      else if (length !== NO_REPLY) this.#channel.send(length);
+    });
   }
 
   /** Everything that waits, and what still comes, fails. */
@@ -58,24 +60,30 @@ export class DeferredRequests {
     this.#waiting.clear();
   }
 
-  /** The length of the reply that is then in the output; undefined when the pages cannot be had. */
-  async #afterFetching(request: Uint8Array<ArrayBuffer>, first: Need): Promise<number | undefined> {
-    let need: Need | undefined = first;
-    try {
-      for (;;) {
+  /**
+   * Fetches until the request can be done, does it, and calls `send` in the same turn with the length of the reply
+   * that is then in the output; undefined when the pages cannot be had.
+   */
+  async #whenFetched(
+    request: Uint8Array<ArrayBuffer>,
+    first: Need,
+    send: (length: number | undefined) => void,
+  ): Promise<void> {
+    for (let need: Need | undefined = first; ;) {
+      try {
         for (let done = 0; done < need.count; done += PAGES_MAX) {
           const count = Math.min(PAGES_MAX, need.count - done);
           await this.#fetcher.ensure({ id: need.id, block: need.block + done, count });
         }
-        if (this.#closed) return undefined;
-        this.#channel.input.set(request);
-        const length = this.#operations.handle((error) => this.#logFailure(first, error));
-        need = this.#operations.need;
-        if (length !== DEFERRED || need === undefined) return length;
+      } catch (error) {
+        if (!this.#closed) this.#logFailure(first, error);
+        return send(undefined);
       }
-    } catch (error) {
-      if (!this.#closed) this.#logFailure(first, error);
-      return undefined;
+      if (this.#closed) return send(undefined);
+      this.#channel.input.set(request);
+      const length = this.#operations.handle((error) => this.#logFailure(first, error));
+      need = this.#operations.need;
+      if (length !== DEFERRED || need === undefined) return send(length);
     }
   }
   #logFailure({ id, block, count }: Need, error: unknown): void {
