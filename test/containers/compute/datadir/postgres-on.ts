@@ -42,13 +42,19 @@ export class PostgresOn {
     };
     const args = ['-D', path, ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
     const server = new PostgresOn(socketDirectory, spawnPostgresProgram('postgres', args));
-    await new Promise<void>((resolve, reject) => {
+    const ready = new Promise<void>((resolve, reject) => {
       server.#exited.then(() => reject(new Error(`postgres exited:\n${server.log}`)), reject);
       server.#child.stderr?.on('data', (chunk: Buffer) => {
         server.log += chunk.toString();
         if (server.log.includes('database system is ready to accept')) resolve();
       });
     });
+    try {
+      await ready;
+    } catch (error) {
+      rmSync(join(socketDirectory, '..'), { recursive: true, force: true });
+      throw error;
+    }
     return server;
   }
 
