@@ -1,12 +1,15 @@
-/** Where the time of a boot goes. Phases may overlap; each is measured from its begin to its end. */
+/**
+ * Where the time of a boot goes. Phases may overlap; each is measured from its begin to its end. `load` is what passed
+ * between the start of the process and that of the clock: Node itself, and the program's code.
+ */
 export class PhaseClock {
-  readonly #begin: number;
   readonly #ms: Record<string, number> = {};
   readonly #now: () => number;
 
+  /** `now`: milliseconds since the process began. */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
-    this.#begin = now();
+    this.#ms['load'] = round(now());
   }
 
   /** Runs `work` and notes its time under `phase`, also when it fails. */
@@ -19,9 +22,9 @@ export class PhaseClock {
     }
   }
 
-  /** Milliseconds by phase, and `total` since this clock was made. */
+  /** Milliseconds by phase, and `total` since the process began. */
   read(): Record<string, number> {
-    return { ...this.#ms, total: round(this.#now() - this.#begin) };
+    return { ...this.#ms, total: round(this.#now()) };
   }
 }
 
