@@ -41,7 +41,7 @@ export async function dev(wranglerArgs: string[], options: DevOptions): Promise<
   const config = readWranglerConfig();
   const postgresPort = options.pgPort;
   const folder = prepareFolder(join(options.dir, 'dev'));
-  const releaseLock = takeLock(folder.lock, { httpPort: options.port, postgresPort });
+  const lock = takeLock(folder.lock, { httpPort: options.port, postgresPort });
   let engine: Engine | undefined;
   try {
     await endLeftOvers(folder);
@@ -73,7 +73,7 @@ export async function dev(wranglerArgs: string[], options: DevOptions): Promise<
   } finally {
     await engine?.close();
     await endLeftOvers(folder);
-    releaseLock();
+    lock.release();
   }
 }
 

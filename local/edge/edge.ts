@@ -25,8 +25,8 @@ export interface EdgeOptions {
   /** `NAME=value` in workerd's environment, by which the next start finds one that was left behind. */
   runtimeMarker: { name: string; value: string };
   log(message: string): void;
-  /** workerd has died by itself, and the next one has not begun yet. */
-  onRuntimeExit(): void;
+  /** workerd has died by itself, and the next one has not begun yet. An error is why none shall. */
+  onRuntimeExit(): Error | null;
 }
 
 export interface Edge {
@@ -50,7 +50,12 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   let miniflare: Miniflare | undefined;
   const unobserve = observeRuntimeExit(() => {
     if (closing) return;
-    options.onRuntimeExit();
+    const reason = options.onRuntimeExit();
+    if (reason) {
+      failed.reject(reason);
+      void close();
+      return;
+    }
     // `ready` waits for the restart that the exit has begun by then.
     setImmediate(() => void miniflare?.ready.catch((error: unknown) => failed.reject(error)));
   });

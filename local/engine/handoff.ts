@@ -1,6 +1,6 @@
 /**
- * Loaded into a container's program before its own code (`node --import`): takes over connections that the
- * engine accepted for it.
+ * Loaded into a container's program before its own code (run-program.ts): takes over connections that the engine
+ * accepted for it.
  *
  * Without it each byte between workerd and the program passes through the engine's process. With it the engine
  * only reads the CONNECT request, then gives the connection itself away over the IPC channel, and the program's

@@ -11,7 +11,7 @@ export interface Image {
   command: readonly string[];
   /** Ports that it listens on inside its "container"; the process is told by `PORT_n` where to listen instead. */
   ports: readonly number[];
-  /** Its program is Node and loads handoff.ts, so that connections can be given to it. */
+  /** Its program is run by run-program.ts, so that connections can be given to it. */
   takesConnections?: boolean;
   /** Besides what the container's creator gives it. */
   env: Readonly<Record<string, string>>;

@@ -1,14 +1,12 @@
 /** The images of Ebb's containers on one machine: the containers' own programs, run by this Node. */
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { ENV, CONTAINER_PORT } from '../../lib/protocol/specs.ts';
 import { ROOT } from '../edge/wrangler-config.ts';
 import type { Images } from '../engine/images.ts';
 
 const program = (main: string): string[] => [
   process.execPath,
-  '--import',
-  pathToFileURL(join(ROOT, 'local/engine/handoff.ts')).href,
+  join(ROOT, 'local/engine/run-program.ts'),
   join(ROOT, main),
 ];
 

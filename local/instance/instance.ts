@@ -19,7 +19,7 @@ import { loadConfig, postgresUrl, saveConfig, type Connection, type InstanceConf
 import { ControlPlane } from './control-plane.ts';
 import { prepareFolder, type InstanceFolder } from './folder.ts';
 import { ebbImages } from './images.ts';
-import { takeLock } from './lock.ts';
+import { takeLock, type Lock } from './lock.ts';
 
 export interface InstanceOptions {
   dir: string;
@@ -70,7 +70,8 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     for (const step of undo.toReversed()) await step();
   };
   try {
-    undo.push(takeLock(folder.lock, options));
+    const lock = takeLock(folder.lock, options);
+    undo.push(() => lock.release());
     await endLeftOvers(folder);
     await requireFree(options.httpPort, '--port');
     await requireFree(options.postgresPort, '--pg-port');
@@ -82,7 +83,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
       images: ebbImages(folder.template),
     });
     undo.push(() => engine.close());
-    const edge = await startEdgeOf(folder, config, engine, options);
+    const edge = await startEdgeOf(folder, config, engine, lock, options);
     undo.push(() => edge.close());
     undo.push(() => engine.stopAll(STOP_GRACE_MS));
     const connection = await firstProject(folder, config, edge, options);
@@ -90,7 +91,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
       postgresUrl: postgresUrl(connection, options.postgresPort),
       httpUrl: edge.httpUrl,
       apiKey: config.apiKey,
-      failed: edge.failed,
+      failed: Promise.race([edge.failed, lock.lost]),
       stop: unwind,
     };
   } catch (error) {
@@ -135,6 +136,7 @@ async function startEdgeOf(
   folder: InstanceFolder,
   config: InstanceConfig,
   engine: Engine,
+  lock: Lock,
   options: InstanceOptions,
 ): Promise<Edge> {
   // Loaded here only: it is large, and a start that is refused should say so at once.
@@ -151,6 +153,7 @@ async function startEdgeOf(
     log,
     onRuntimeExit: () => {
       engine.destroyAll().catch((error: unknown) => log(`clean-up: ${String(error)}`));
+      return lock.isHeld() ? null : new Error(`${folder.root} is no longer this Ebb's`);
     },
   });
 }

@@ -1,10 +1,13 @@
 /**
  * One Ebb per folder: a file that names the process which has it, and where that listens.
  *
- * It is made by link(), which fails when it exists already. A holder that was killed leaves its file; whoever
+ * Whoever removes the folder of a running Ebb takes its lock away too: then that Ebb must stop, because the next one
+ * could use the same places.
+ *
+ * The file is made by link(), which fails when it exists already. A holder that was killed leaves its file; whoever
  * comes next takes it away by rename(), which only one of two can do, and looks again at what was taken.
  */
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, renameSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { identify, isAlive } from '../system/processes.ts';
 
@@ -28,9 +31,21 @@ export class LockedError extends Error {
   }
 }
 
-/** Takes the lock for this process; returns what releases it. Throws LockedError when a living process has it. */
-export function takeLock(path: string, ports: { httpPort: number; postgresPort: number }): () => void {
-  const mine: Holder = { ...identify(process.pid), ...ports };
+export interface Lock {
+  release(): void;
+  /** Whether it still names this process. */
+  isHeld(): boolean;
+  /** Rejects when somebody took it away. */
+  readonly lost: Promise<never>;
+}
+
+/** Takes the lock for this process. Throws LockedError when a living process has it. */
+export function takeLock(path: string, ports: { httpPort: number; postgresPort: number }): Lock {
+  const mine: Holder = {
+    ...identify(process.pid),
+    httpPort: ports.httpPort,
+    postgresPort: ports.postgresPort,
+  };
   const temporary = `${path}.${process.pid}`;
   writeFileSync(temporary, JSON.stringify(mine));
   try {
@@ -38,7 +53,20 @@ export function takeLock(path: string, ports: { httpPort: number; postgresPort: 
   } finally {
     rmSync(temporary, { force: true });
   }
-  return () => rmSync(path, { force: true });
+  const isHeld = () => {
+    const holder = parseHolder(path);
+    return holder?.pid === mine.pid && holder.startTime === mine.startTime;
+  };
+  const lost = Promise.withResolvers<never>();
+  lost.promise.catch(() => undefined);
+  const watcher = watch(path, { persistent: false }, () => {
+    if (!isHeld()) lost.reject(new Error(`${path} was taken away while Ebb ran`));
+  });
+  const release = () => {
+    watcher.close();
+    if (isHeld()) rmSync(path, { force: true });
+  };
+  return { release, isHeld, lost: lost.promise };
 }
 
 /** Who has the lock, when that process is alive. */

@@ -28,11 +28,15 @@ export async function redoCheck(options: RedoCheckCommandOptions): Promise<void>
     return;
   }
   try {
-    const result =
-      options.wal === undefined
-        ? await (await import('./run.ts')).runAndCheck({ long: options.long === true, tell })
-        : checkFolder(folderOptions(options.wal, options));
-    print(result, options.json === true);
+    if (options.wal !== undefined) {
+      print(checkFolder(folderOptions(options.wal, options)), options.json === true);
+      return;
+    }
+    const { runAndCheck } = await import('./run.ts');
+    for await (const [kind, result] of runAndCheck({ long: options.long === true, tell })) {
+      tell(`\n${kind.name}`);
+      print(result, options.json === true);
+    }
   } catch (error) {
     if (!(error instanceof WalFolderError)) throw error;
     process.stderr.write(`ebb redo-check: ${error.message}\n`);
@@ -56,5 +60,5 @@ function folderOptions(wal: string, options: RedoCheckCommandOptions): CheckFold
 
 function print(result: CheckFolderResult, json: boolean): void {
   process.stdout.write(json ? `${JSON.stringify(result)}\n` : `${formatResult(result)}\n`);
-  process.exitCode = exitCodeOf(result);
+  if (exitCodeOf(result) !== 0) process.exitCode = 1;
 }

@@ -129,5 +129,7 @@ async function get(holder: Holder, config: InstanceConfig, path: string): Promis
     headers: { Authorization: `Bearer ${config.apiKey}` },
   });
   if (response.ok) return response;
-  throw new InspectError(`GET /inspect${path}: ${response.status} ${(await response.text()).slice(0, 500)}`);
+  const text = await response.text();
+  const { message } = (jsonOr(text) ?? {}) as { message?: string };
+  throw new InspectError(message ?? `GET /inspect${path}: ${response.status} ${text.slice(0, 500)}`);
 }

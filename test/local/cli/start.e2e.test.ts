@@ -143,6 +143,13 @@ test('a password that was lost is replaced', async () => {
   expect(without(ebb.postgresUrl)).toBe(without(url));
 });
 
+test('an Ebb whose folder was removed stops', async () => {
+  const other = await startEbb();
+  rmSync(other.dir, { recursive: true, force: true });
+  await other.waitFor(() => other.processes().length === 0, 20_000, 'it to stop');
+  await other.stop();
+});
+
 test('Ctrl-C leaves no process, mount, port, socket or disk', async () => {
   await startPageserver();
   const running = ebb.processes();

@@ -14,7 +14,7 @@ import { mountsUnder } from '../../../local/system/mounts.ts';
 import { identify, isAlive, listProcesses, sendSignal } from '../../../local/system/processes.ts';
 
 const FIXTURE = join(import.meta.dirname, 'fixture');
-const HANDOFF = ['--import', join(import.meta.dirname, '../../../local/engine/handoff.ts')];
+const RUN_PROGRAM = join(import.meta.dirname, '../../../local/engine/run-program.ts');
 
 /** Mounts over each other on the disk, as killed FUSE servers leave them; false where that is not allowed. */
 function mountSomething(disk: string): boolean {
@@ -39,7 +39,7 @@ describe.each([
     folder = mkdtempSync(join(tmpdir(), 'ebb-engine-'));
     const socket = join(folder, 'engine.sock');
     const program = {
-      command: [process.execPath, ...(takesConnections ? HANDOFF : []), join(FIXTURE, 'program.js')],
+      command: [process.execPath, ...(takesConnections ? [RUN_PROGRAM] : []), join(FIXTURE, 'program.js')],
       takesConnections,
       ports: [8080, 5432],
       env: { OF_IMAGE: '1' },

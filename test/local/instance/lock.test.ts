@@ -15,13 +15,13 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const ports = { httpPort: 8787, postgresPort: 5432 };
 
 test('taken once, released, taken again; nothing else stays in the folder', () => {
-  const release = takeLock(path, ports);
+  const lock = takeLock(path, ports);
   expect(readHolder(path)).toEqual({ ...identify(process.pid), ...ports });
   expect(() => takeLock(path, ports)).toThrow(LockedError);
   expect(() => takeLock(path, ports)).toThrow(/process \d+, ports 8787 and 5432/);
-  release();
+  lock.release();
   expect(readHolder(path)).toBeNull();
-  takeLock(path, ports)();
+  takeLock(path, ports).release();
   expect(readdirSync(folder)).toEqual([]);
 });
 
@@ -35,5 +35,16 @@ test.each([
   expect(readHolder(path)).toBeNull();
   takeLock(path, ports);
   expect(readHolder(path)?.pid).toBe(process.pid);
+  expect(readdirSync(folder)).toEqual(['ebb.json']);
+});
+
+test('whoever has it learns that it was taken away', async () => {
+  const lock = takeLock(path, ports);
+  expect(lock.isHeld()).toBe(true);
+  rmSync(path);
+  await expect(lock.lost).rejects.toThrow(/taken away/);
+  expect(lock.isHeld()).toBe(false);
+  writeFileSync(path, 'of another');
+  lock.release();
   expect(readdirSync(folder)).toEqual(['ebb.json']);
 });
