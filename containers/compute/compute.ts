@@ -7,6 +7,7 @@
  *
  * There is no way back: a compute that stops is replaced by a new one, in a new term, at the end of the durable log.
  */
+import { assert } from '../../lib/assert.ts';
 import { formatLsn } from '../../lib/postgres/lsn.ts';
 import { encodeRuns } from '../../lib/protocol/pages.ts';
 import type { ComputeActivity } from '../../lib/protocol/specs.ts';
@@ -129,7 +130,7 @@ export class Compute {
       throw error;
     }
     this.#booted = booted;
-    if (this.#state !== 'booting') throw new BootError('superseded', 'stopped while it booted');
+    assert(this.#state === 'booting', `a compute that is ${this.#state} has booted`);
     this.#state = 'serving';
     void booted.postmaster.exited.then(({ crashed, code, signal }) => {
       if (crashed)

@@ -33,6 +33,13 @@ export interface GatewayOptions {
 
 /** From the connection's beginning to its StartupMessage. */
 const STARTUP_TIMEOUT_MS = 10_000;
+/** A caller that vanished without a word is noticed, or the compute would never be idle again. */
+const SOCKET_OPTIONS = {
+  allowHalfOpen: true,
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: 30_000,
+};
 
 export class Gateway {
   readonly #options: GatewayOptions;
@@ -43,7 +50,7 @@ export class Gateway {
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#preamble = Buffer.from(passthroughPreamble(options.sessionToken));
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
+    this.#server = createServer(SOCKET_OPTIONS, (socket) => this.#accept(socket));
   }
 
   /** Resolves with the port. Throws as `net.Server.listen`. */
