@@ -12,7 +12,7 @@ const params = { [constants.ZSTD_c_compressionLevel]: 1 };
 const CHUNK_BYTES_MIN = 64;
 
 export const layerCodec: LayerCodec = {
-  compress: (bytes) => compress(bytes, { params }),
+  compress: (bytes) => compress(bytes, { params, chunkSize: Math.max(bytes.length, CHUNK_BYTES_MIN) }),
   decompress: (frame, rawLength) => {
     const size = Math.max(rawLength, CHUNK_BYTES_MIN); // one buffer of the right size, not several to be joined
     const raw = zstdDecompressSync(frame, { chunkSize: size, maxOutputLength: size });

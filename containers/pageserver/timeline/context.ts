@@ -31,7 +31,7 @@ export const DEFAULT_SETTINGS: TimelineSettings = {
   openLayerMsMax: 300_000,
   quietMs: 200,
   tickMs: 100,
-  level0Max: 8,
+  level0Max: 4,
   imageDeltasMax: 3,
   layerBytesTarget: 32 << 20,
 };

@@ -2,7 +2,7 @@
  * The layer file: blocks, index, footer. One format for delta and image layers (docs/formats/layers.md).
  *
  *   block 0 … block n-1     each one zstd frame of about BLOCK_BYTES before compression (block.ts)
- *   index                   one zstd frame: LayerHeader, then n × BlockEntry
+ *   index                   one zstd frame: LayerHeader, n × BlockEntry, the key filter (key-filter.ts)
  *   footer                  40 bytes, last in the file
  *
  * Entries are sorted by key, then LSN, ascending. A reader needs the name and size of the file: it reads the footer,
@@ -85,7 +85,7 @@ export const LayerFooter = layout('LayerFooter', 40, {
   magicHigh: u32,
 });
 
-export const LayerHeader = layout('LayerHeader', 92, {
+export const LayerHeader = layout('LayerHeader', 96, {
   kind: u8,
   padding: reserved(3),
   generation: u32,
@@ -98,6 +98,8 @@ export const LayerHeader = layout('LayerHeader', 92, {
   entryCount: lsnField,
   /** Bytes of all blocks before compression. */
   rawBytes: lsnField,
+  /** Of the key filter; 0 in image layers. */
+  filterBytes: u32,
 });
 
 /** Where block i lies is the sum of the lengths before it. */

@@ -21,6 +21,7 @@ import {
   RAW_BYTES_MAX,
   type LayerCodec,
 } from './format.ts';
+import { keyHash, mayHold } from './key-filter.ts';
 import type { LayerEntry } from './merge.ts';
 
 /** Where the bytes of a layer file come from. */
@@ -53,10 +54,11 @@ interface LayerIndex {
   lengths: number[];
   rawLengths: number[];
   crcs: number[];
+  filter: Uint8Array;
 }
 
 /** The last bytes of a file that are fetched at first; most indexes are within. */
-const TAIL_BYTES = 32 << 10;
+const TAIL_BYTES = 64 << 10;
 
 export class LayerReader {
   readonly identity: LayerIdentity;
@@ -104,11 +106,17 @@ export class LayerReader {
     return this.#index.rawBytes;
   }
 
+  /** False: no version of `key` is here. Costs no I/O. */
+  mayHold(key: Key): boolean {
+    return mayHold(this.#index.filter, keyHash(key));
+  }
+
   /**
    * Appends to `into` the versions of `key` with `after` < LSN ≤ `upTo`, newest first, down to one that starts a
    * chain; true when it met one.
    */
   async collect(key: Key, after: Lsn, upTo: Lsn, into: Version[]): Promise<boolean> {
+    if (!this.mayHold(key)) return false;
     for (let at = this.#blockAtOrBefore(key, upTo); at >= 0; at--) {
       const block = await this.block(at);
       for (let entry = block.lastAtOrBefore(key, upTo); entry >= 0; entry--) {
@@ -241,13 +249,8 @@ function readFooter(bytes: Uint8Array, codec: LayerCodec, what: () => string) {
   const footer = LayerFooter.decode(bytes);
   if (footer.version !== LAYER_VERSION)
     throw new LayerError('version', `${what()}: layer format ${footer.version}, ${LAYER_VERSION} expected`);
-  if (footer.indexRawLength > RAW_BYTES_MAX)
+  if (footer.indexRawLength > RAW_BYTES_MAX || footer.indexRawLength < LayerHeader.size)
     throw new LayerError('corrupt', `${what()}: index of ${footer.indexRawLength} bytes`);
-  if (footer.indexRawLength !== LayerHeader.size + footer.blockCount * BlockEntry.size)
-    throw new LayerError(
-      'corrupt',
-      `${what()}: index of ${footer.indexRawLength} bytes for ${footer.blockCount} blocks`,
-    );
   return footer;
 }
 
@@ -271,6 +274,9 @@ function checkIdentity(raw: Uint8Array, identity: LayerIdentity, what: () => str
 
 function parseEntries(raw: Uint8Array, count: number, end: number, what: () => string): LayerIndex {
   const header = LayerHeader.decode(raw);
+  const entriesEnd = LayerHeader.size + count * BlockEntry.size;
+  if (entriesEnd + header.filterBytes !== raw.length)
+    throw new LayerError('corrupt', `${what()}: index of ${raw.length} bytes for ${count} blocks`);
   const index: LayerIndex = {
     entryCount: header.entryCount,
     rawBytes: header.rawBytes,
@@ -280,6 +286,7 @@ function parseEntries(raw: Uint8Array, count: number, end: number, what: () => s
     lengths: [],
     rawLengths: [],
     crcs: [],
+    filter: raw.slice(entriesEnd),
   };
   const entry = BlockEntry.over(raw);
   let offset = 0;

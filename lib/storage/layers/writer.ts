@@ -20,6 +20,7 @@ import {
   RAW_BYTES_MAX,
   type LayerCodec,
 } from './format.ts';
+import { buildFilter, keyHash } from './key-filter.ts';
 
 /** Takes the bytes of the file in order. */
 export type LayerSink = (bytes: Uint8Array) => void | Promise<void>;
@@ -31,6 +32,8 @@ export class LayerWriter {
   readonly #builder = new BlockBuilder();
   #full: { key: Key; lsn: Lsn; raw: Uint8Array }[] = [];
   readonly #index: Uint8Array[] = [];
+  /** Of every key. */
+  readonly #hashes: number[] = [];
   #offset = 0;
   #rawBytes = 0;
   #entryCount = 0;
@@ -68,6 +71,7 @@ export class LayerWriter {
     if (this.#builder.isFullFor(value.length)) this.#closeBlock();
     this.#builder.add(key, lsn, value);
     this.#firstKey ??= key;
+    if (this.#lastKey !== key) this.#hashes.push(keyHash(key));
     this.#lastKey = key;
     this.#lastLsn = lsn;
     this.#entryCount++;
@@ -105,6 +109,7 @@ export class LayerWriter {
       descriptor.kind === 'delta'
         ? [descriptor.startLsn, descriptor.endLsn]
         : [descriptor.lsn, descriptor.lsn];
+    const filter = descriptor.kind === 'delta' ? buildFilter(this.#hashes) : new Uint8Array(0);
     const header = LayerHeader.encode({
       kind: LAYER_KIND[descriptor.kind],
       generation: descriptor.generation,
@@ -115,8 +120,9 @@ export class LayerWriter {
       endLsn,
       entryCount: this.#entryCount as Lsn,
       rawBytes: this.#rawBytes as Lsn,
+      filterBytes: filter.length,
     });
-    const index = concatenate([header, ...this.#index]);
+    const index = concatenate([header, ...this.#index, filter]);
     const frame = await this.#codec.compress(index);
     const footer = LayerFooter.encode({
       indexOffset: this.#offset as Lsn,
