@@ -5,6 +5,7 @@
  * Miniflare does not know is that the containers of the dead runtime are of no use to the new one (their Durable
  * Objects' memory is gone, and their connections with it): `onRuntimeExit` lets the engine end them first.
  */
+import { setImmediate } from 'node:timers/promises';
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare';
 import { bundleWorker } from './bundle.ts';
 import { observeRuntimeExit } from './runtime-process.ts';
@@ -40,38 +41,65 @@ export interface Edge {
 const LOCAL_S3_PATH = '/cdn-cgi/local/r2/s3';
 const HOST = '127.0.0.1';
 
+/** workerd can be killed while it starts, and again: how often it is tried before Ebb gives up. */
+const RESTART_ATTEMPTS_MAX = 5;
+
+/** Resolves when the Worker answers. Rejects, with nothing left running, when workerd does not start. */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   quietMiniflare();
   const config = readWranglerConfig();
-  const script = await bundleWorker(config.main);
+  const settings = miniflareOptions(options, config, await bundleWorker(config.main));
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => undefined);
-  let closing = false;
   let miniflare: Miniflare | undefined;
+  let phase: 'starting' | 'running' | 'recovering' | 'closing' = 'starting';
+
   const unobserve = observeRuntimeExit(() => {
-    if (closing) return;
+    if (phase === 'closing') return;
     const reason = options.onRuntimeExit();
     if (reason) {
       failed.reject(reason);
       void close();
-      return;
+    } else if (phase === 'running' && miniflare) {
+      phase = 'recovering';
+      void recover(miniflare, settings).then(
+        () => {
+          if (phase === 'recovering') phase = 'running';
+        },
+        (error: unknown) => failed.reject(error),
+      );
     }
-    // `ready` waits for the restart that the exit has begun by then.
-    setImmediate(() => void miniflare?.ready.catch((error: unknown) => failed.reject(error)));
   });
   const close = async () => {
-    closing = true;
+    phase = 'closing';
     unobserve();
     await miniflare?.dispose();
   };
   try {
-    miniflare = withoutSignalHandlers(() => new Miniflare(miniflareOptions(options, config, script)));
+    miniflare = withoutSignalHandlers(() => new Miniflare(settings));
     await miniflare.ready;
+    phase = 'running';
   } catch (error) {
     await close().catch(() => undefined);
     throw error;
   }
   return { httpUrl: `http://${HOST}:${options.httpPort}`, failed: failed.promise, close };
+}
+
+/** Waits for the restart that Miniflare begins after an exit, and begins others when it fails. */
+async function recover(
+  miniflare: Miniflare,
+  settings: ConstructorParameters<typeof Miniflare>[0],
+): Promise<void> {
+  await setImmediate(); // Miniflare, told of the exit after us, begins
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await (attempt === 1 ? miniflare.ready : miniflare.setOptions(settings));
+      return;
+    } catch (error) {
+      if (attempt === RESTART_ATTEMPTS_MAX) throw error;
+    }
+  }
 }
 
 function miniflareOptions(options: EdgeOptions, config: WranglerConfig, script: string) {

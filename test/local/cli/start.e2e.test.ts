@@ -113,6 +113,18 @@ test('workerd killed: the Worker answers again within seconds, with none of the 
   await startPageserver();
 });
 
+test('workerd killed again and again while it comes back', async () => {
+  const runtime = () => ebb.processes().find((info) => info.name === 'workerd');
+  let last = 0;
+  for (let round = 0; round < 4; round++) {
+    await ebb.waitFor(() => (runtime()?.pid ?? last) !== last, 10_000, 'the next workerd');
+    last = runtime()!.pid;
+    process.kill(last, 'SIGKILL');
+  }
+  await ebb.waitFor(() => (runtime()?.pid ?? last) !== last, 10_000, 'the last workerd');
+  await ebb.waitFor(answers, 10_000, 'the Worker to answer');
+});
+
 const gone = (pid: number): boolean => !ebb.processes().some((info) => info.pid === pid);
 
 test('everything killed: the next start ends what is left and finds its state', async () => {
