@@ -180,9 +180,9 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     try {
       const woken = await this.wake();
       if (!woken.ok) throw new Error(woken.message);
-      const upstream = this.#container.connect(CONTAINER_PORT.postgres);
       const preamble = new TextEncoder().encode(passthroughPreamble(this.#container.session!.token));
-      await pump(socket, upstream, preamble);
+      const upstream = this.#container.connect(CONTAINER_PORT.postgres);
+      await pump(socket, upstream.socket, { preamble, signal: upstream.exited });
     } finally {
       this.#openConnections--;
     }

@@ -197,9 +197,15 @@ export class ManagedContainer {
     return this.#container.getTcpPort(CONTAINER_PORT.http).fetch(new Request(request, { headers }));
   }
 
-  /** A TCP connection to one of the container's ports. */
-  connect(port: number): Socket {
-    return this.#container.getTcpPort(port).connect(`container:${port}`);
+  /**
+   * A TCP connection to one of the container's ports, and a signal that is aborted when the container exits: the
+   * runtime may leave a connection to a dead container open for ever.
+   */
+  connect(port: number): { socket: Socket; exited: AbortSignal } {
+    const socket = this.#container.getTcpPort(port).connect(`container:${port}`);
+    const exited = new AbortController();
+    void this.#exited.then(() => exited.abort());
+    return { socket, exited: exited.signal };
   }
 
   /** From now on no caller is sent to this container; the next one waits for its exit. */
