@@ -28,6 +28,7 @@ import {
   hostBasedAuthentication,
   identityMap,
   postgresSettings,
+  PROPOSER_SLOT,
   socketPath,
 } from '../postgres/settings.ts';
 import { Superuser } from '../postgres/superuser.ts';
@@ -146,9 +147,10 @@ async function bootSteps(dependencies: BootDependencies, undo: (() => Promise<un
   });
   const superuser = new Superuser(socketPath(folders));
   undo.push(() => superuser.close());
-  await clock.measure('stream', () =>
-    proposer.startStreaming({ socketPath: socketPath(folders), user: ADMIN_ROLE }),
-  );
+  await clock.measure('stream', async () => {
+    await superuser.createSlot(PROPOSER_SLOT);
+    await proposer.startStreaming({ socketPath: socketPath(folders), user: ADMIN_ROLE, slot: PROPOSER_SLOT });
+  });
   const rolesApplied = await clock.measure('roles', () =>
     Promise.race([applyRoles(superuser, spec), over, directory.failure]),
   );

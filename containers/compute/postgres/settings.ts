@@ -13,6 +13,8 @@ import type { Identity } from './identity.ts';
 export const ADMIN_ROLE = 'ebb_admin';
 /** application_name of the WAL proposer, by which Postgres knows its synchronous standby. */
 export const PROPOSER_NAME = 'ebb_proposer';
+/** Its replication slot. */
+export const PROPOSER_SLOT = 'ebb_proposer';
 /** Part of the socket's file name only: Postgres listens on no TCP port. */
 export const SOCKET_PORT = 5432;
 
@@ -54,7 +56,10 @@ const REQUIRED: Readonly<Record<string, string>> = {
   synchronous_standby_names: PROPOSER_NAME,
   max_wal_senders: '4',
   max_replication_slots: '4',
-  wal_keep_size: '1GB',
+  // The proposer's slot keeps what it has not confirmed, however much a bulk load writes ahead of the quorum.
+  wal_keep_size: '64MB',
+  max_slot_wal_keep_size: '-1',
+  idle_replication_slot_timeout: '0',
   fsync: 'off',
   full_page_writes: 'off',
   wal_init_zero: 'off',

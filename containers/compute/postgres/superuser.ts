@@ -1,12 +1,13 @@
 /**
  * This process's own connections as the reserved superuser: one for SQL, opened when it is first needed, and one
- * for WAL positions.
+ * for the replication protocol's commands.
  *
- * Positions are read by IDENTIFY_SYSTEM on a replication connection: it belongs to no database, so it costs no
- * catalog pages on the way to the first client, and it works while statements run on the other one.
+ * The latter belongs to no database, so it costs no catalog pages on the way to the first client, and it tells WAL
+ * positions while statements run on the other one.
  */
 import { parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
 import { Connection, type Result } from './connection.ts';
+import { quoteIdentifier } from './quote.ts';
 import { ADMIN_ROLE } from './settings.ts';
 
 /** Nobody owns a way to change what unqualified names mean on these connections, or how texts are read. */
@@ -16,7 +17,7 @@ const APPLICATION = 'ebb_compute';
 export class Superuser {
   readonly #socketPath: string;
   #sql: Promise<Connection> | null = null;
-  #positions: Promise<Connection> | null = null;
+  #replicating: Promise<Connection> | null = null;
 
   constructor(socketPath: string) {
     this.#socketPath = socketPath;
@@ -35,18 +36,26 @@ export class Superuser {
 
   /** pg_current_wal_flush_lsn: at or behind every commit that Postgres has reported to anyone. */
   async flushLsn(): Promise<Lsn> {
-    this.#positions = this.#reuse(this.#positions, () =>
-      this.#open({ parameters: { application_name: APPLICATION, replication: 'true' } }),
-    );
-    const connection = await this.#positions;
-    const [result] = await connection.query('IDENTIFY_SYSTEM');
+    const [result] = await this.#replication('IDENTIFY_SYSTEM');
     return parseLsn(result?.rows[0]?.[2] ?? '');
   }
 
+  /** Makes a physical replication slot that keeps WAL from the last checkpoint on. Throws as `query`. */
+  async createSlot(name: string): Promise<void> {
+    await this.#replication(`CREATE_REPLICATION_SLOT ${quoteIdentifier(name)} PHYSICAL (RESERVE_WAL)`);
+  }
+
+  async #replication(command: string): Promise<Result[]> {
+    this.#replicating = this.#reuse(this.#replicating, () =>
+      this.#open({ parameters: { application_name: APPLICATION, replication: 'true' } }),
+    );
+    return (await this.#replicating).query(command);
+  }
+
   async close(): Promise<void> {
-    const open = [this.#sql, this.#positions];
+    const open = [this.#sql, this.#replicating];
     this.#sql = null;
-    this.#positions = null;
+    this.#replicating = null;
     for (const promise of open) {
       const connection = await promise?.catch(() => null); // one that never came needs no closing
       await connection?.close();

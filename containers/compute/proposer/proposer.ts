@@ -53,6 +53,8 @@ export interface StreamingOptions {
   /** Postgres's unix socket: `…/.s.PGSQL.5432`. */
   socketPath: string;
   user: string;
+  /** A physical replication slot, made by who booted Postgres. */
+  slot?: string;
 }
 
 interface ProposerEvents {

@@ -1,7 +1,7 @@
 /**
  * Physical replication from this compute's own Postgres: WAL in, flush positions out.
  *
- *   START_REPLICATION PHYSICAL lsn TIMELINE 1      then CopyData both ways:
+ *   START_REPLICATION SLOT s PHYSICAL lsn TIMELINE 1      then CopyData both ways:
  *   'w'  start u64, server's end u64, clock i64, WAL          'k'  server's end u64, clock i64, reply wanted u8
  *   'r'  write, flush, apply u64, clock i64, reply wanted u8  (ours)
  *
@@ -19,6 +19,8 @@ export interface ReplicationOptions {
   socketPath: string;
   user: string;
   applicationName: string;
+  /** A replication slot that exists: Postgres keeps the WAL that was not acknowledged, however much it is. */
+  slot?: string;
   /** The first byte to be streamed. */
   startLsn: Lsn;
   /** `wal` may be kept: nothing changes it later. */
@@ -183,12 +185,16 @@ export class ReplicationClient {
         const fields = parseErrorFields(body);
         throw new Error(`Postgres: ${fields.get('C') ?? ''} ${fields.get('M') ?? ''}`);
       }
-      case TAG.ready:
+      case TAG.ready: {
         if (this.#streaming) return;
+        const slot = this.#options.slot === undefined ? '' : `SLOT "${this.#options.slot}"`;
         this.#socket.write(
-          serialize.query(`START_REPLICATION PHYSICAL ${formatLsn(this.#options.startLsn)} TIMELINE 1`),
+          serialize.query(
+            `START_REPLICATION ${slot} PHYSICAL ${formatLsn(this.#options.startLsn)} TIMELINE 1`,
+          ),
         );
         return;
+      }
       case TAG.copyBoth:
         this.#streaming = true;
         this.#started.resolve();

@@ -197,6 +197,26 @@ describe('sleep', () => {
   });
 });
 
+test('a transaction may write far ahead of the quorum: its WAL is kept until it is taken', async () => {
+  await start({ settings: { max_wal_size: '64MB', min_wal_size: '32MB' } });
+  const admin = await running!.superuser();
+  for (const n of [1, 2]) world.acceptors.away(n);
+  await admin.query('begin');
+  await admin.query(
+    `create table pg_temp_ahead as select repeat(md5(g::text), 60) as t from generate_series(1, 55000) g`,
+  );
+  await admin.query('checkpoint');
+  await admin.query('checkpoint');
+  const { rows } = await admin.query(
+    'select wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > 100e6 as far from pg_replication_slots',
+  );
+  expect(rows).toEqual([{ wal_status: 'extended', far: true }]);
+  const commit = admin.query('commit');
+  for (const n of [1, 2]) world.acceptors.back(n);
+  await commit;
+  await admin.end();
+});
+
 describe('the other ways out', () => {
   test('a newer term stops it, and no commit of the old one is acknowledged', async () => {
     await start();
