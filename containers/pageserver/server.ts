@@ -44,6 +44,8 @@ export interface ServerOptions {
 
 /** A request of PAGES_MAX single-page runs, and some. */
 const REQUEST_BYTES_MAX = 64 + PAGES_MAX * 32;
+/** A page request that takes longer is logged. */
+const SLOW_MS = 1_000;
 /** Close codes of /pages: 1002 for what is malformed, 1011 for a timeline that cannot be attached. */
 const CLOSE = { malformed: 1002, failed: 1011 } as const;
 
@@ -135,9 +137,13 @@ function servePages(
       socket.close(CLOSE.malformed, error.message.slice(0, 120));
       return;
     }
+    const startedAt = performance.now();
     attached
       .then((timeline) => answerPageRequest(timeline, request))
       .then((response) => {
+        const ms = performance.now() - startedAt;
+        if (ms > SLOW_MS)
+          onError(null, `${request.tag} at ${formatLsn(request.lsn)} took ${Math.round(ms)} ms`);
         if (response.tag === 'error') onError(new Error(response.message), `page request: ${response.code}`);
         if (socket.readyState === socket.OPEN) socket.send(encodePageResponse(response));
       })

@@ -1,0 +1,126 @@
+/**
+ * The pageserver process: started by its project's Durable Object, it serves until it is told to stop (POST /stop,
+ * SIGTERM), until nobody needs it, or until a newer one exists.
+ *
+ *   exit 0  everything is in object storage, or a newer pageserver has the project
+ *   exit 1  it could not start, or could not upload; nothing is lost, since the safekeepers still have the WAL
+ */
+import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
+import { flushCompileCache } from 'node:module';
+import { setTimeout as delay } from 'node:timers/promises';
+import { pino } from 'pino';
+import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
+import { HOST } from '../../lib/protocol/specs.ts';
+import { readConfig } from './config.ts';
+import { importTemplate } from './import/template.ts';
+import { LruBlockCache } from './layers/block-cache.ts';
+import { layerCodec } from './layers/codec.ts';
+import { limiter } from './layers/limiter.ts';
+import { Pageserver } from './pageserver.ts';
+import { PageCache } from './read/page-cache.ts';
+import { withRetries } from './remote/retry.ts';
+import { S3Storage } from './remote/s3.ts';
+import { createPageserver } from './server.ts';
+import { DEFAULT_SETTINGS, type PageserverContext } from './timeline/context.ts';
+import type { WalSocket } from './timeline/wal-receiver.ts';
+import { watchIdle } from './watch-idle.ts';
+
+const PAGE_CACHE_BYTES = 64 << 20;
+const BLOCK_CACHE_BYTES = 48 << 20;
+const DOWNLOADS_MAX = 4;
+
+const config = readConfig(process.env);
+const { projectId, generation } = config.spec;
+const log = pino({ level: config.logLevel, base: { what: 'pageserver', projectId, generation } });
+const onError = (error: unknown, what: string) => log.warn({ err: error }, what);
+const exiting = new AbortController();
+const sleep = (ms: number) => delay(ms, undefined, { signal: exiting.signal });
+
+await mkdir(config.diskFolder, { recursive: true });
+const context: PageserverContext = {
+  generation,
+  diskFolder: config.diskFolder,
+  settings: DEFAULT_SETTINGS,
+  storage: withRetries(new S3Storage({ endpoint: config.storageEndpoint, bucket: 'ebb' }), {
+    attemptsMax: 4,
+    delayMs: 50,
+    delayMsMax: 1_000,
+    sleep,
+    onRetry: (error) => onError(error, 'object storage, tried again'),
+  }),
+  codec: layerCodec,
+  blockCache: new LruBlockCache(BLOCK_CACHE_BYTES),
+  pageCache: new PageCache(PAGE_CACHE_BYTES),
+  download: limiter(DOWNLOADS_MAX),
+  importTemplate: ({ startLsn, systemIdentifier }, emit) =>
+    importTemplate(
+      {
+        directory: config.templateFolder,
+        startLsn: parseLsn(startLsn),
+        systemIdentifier: BigInt(systemIdentifier),
+      },
+      emit,
+    ),
+  openWal: (n, { timelineId }, from) =>
+    new WebSocket(
+      `ws://${HOST.wal}/${n}/timelines/${timelineId}/wal?from=${encodeURIComponent(formatLsn(from))}`,
+    ) as unknown as WalSocket,
+  sleep,
+  onError,
+  onSuperseded: (error) => {
+    log.warn({ err: error }, 'superseded');
+    void exit(0);
+  },
+};
+
+const pageserver = new Pageserver(config.spec, context);
+const server = createPageserver({ pageserver, stop: stopThenExit, onError });
+
+/** Resolves when everything is uploaded; the process ends once the caller has been answered. */
+async function stopThenExit(): Promise<void> {
+  try {
+    await pageserver.stop();
+    setImmediate(() => void exit(0));
+  } catch (error) {
+    log.error({ err: error }, 'stop');
+    setImmediate(() => void exit(1));
+    throw error;
+  }
+}
+
+async function exit(code: number): Promise<void> {
+  if (exiting.signal.aborted) return;
+  exiting.abort();
+  log.info({ code }, 'exit');
+  await pageserver.abandon();
+  server.close();
+  server.closeIdleConnections();
+  await Promise.race([once(server, 'close'), delay(200)]);
+  process.exit(code);
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const)
+  process.on(signal, () => void stopThenExit().catch(() => undefined));
+
+server.listen(config.port, config.host);
+await once(server, 'listening');
+log.info({ port: config.port, host: config.host }, 'listening');
+flushCompileCache(); // or a kill would lose what main.ts keeps for the next start
+if (config.spec.stopAfterMs > 0)
+  watchIdle({
+    pageserver,
+    stopAfterMs: config.spec.stopAfterMs,
+    askToStop: askDurableObject,
+    stop: stopThenExit,
+    sleep,
+    onError,
+  });
+
+/** POST /idle: whether the Durable Object lets this pageserver go. */
+async function askDurableObject(): Promise<boolean> {
+  const response = await fetch(`http://${HOST.control}/idle`, { method: 'POST' });
+  if (!response.ok)
+    throw new Error(`POST /idle: ${response.status} ${(await response.text()).slice(0, 200)}`);
+  return ((await response.json()) as { stop: boolean }).stop;
+}
