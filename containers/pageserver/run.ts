@@ -67,6 +67,7 @@ const context: PageserverContext = {
       `ws://${HOST.wal}/${n}/timelines/${timelineId}/wal?from=${encodeURIComponent(formatLsn(from))}`,
     ) as unknown as WalSocket,
   sleep,
+  onEvent: (what, details) => log.info(details, what),
   onError,
   onSuperseded: (error) => {
     log.warn({ err: error }, 'superseded');

@@ -37,6 +37,7 @@ export interface CompactorOptions {
   reader: TimelineReader;
   generation: number;
   settings: TimelineSettings;
+  onEvent: (what: string, details: Record<string, unknown>) => void;
   onError: (error: unknown, what: string) => void;
   onSuperseded: (error: SupersededError) => void;
 }
@@ -183,7 +184,8 @@ export class Compactor {
     inputs: readonly StoredLayer[],
     fill: (write: (one: Parameters<LayerStore['create']>[0]) => Promise<void>) => Promise<void>,
   ): Promise<void> {
-    const { store, remote, stack } = this.#options;
+    const { store, remote, stack, onEvent } = this.#options;
+    const startedAt = performance.now();
     const outputs: StoredLayer[] = [];
     try {
       await fill(async (one) => {
@@ -200,6 +202,12 @@ export class Compactor {
       throw error;
     }
     stack.map.replace({ remove: inputs, insert: outputs });
+    onEvent('compacted', {
+      inputs: inputs.length,
+      outputs: outputs.length,
+      bytes: outputs.reduce((sum, { size }) => sum + size, 0),
+      ms: Math.round(performance.now() - startedAt),
+    });
     if (inputs.length === 0) return;
     for (const input of inputs) await input.retire();
     await remote.assertCurrent();

@@ -52,6 +52,8 @@ export interface PageserverContext {
   openWal: (n: number, spec: TimelineSpec, from: Lsn) => WalSocket;
   /** Waits; rejects when the pageserver exits. */
   sleep: (ms: number) => Promise<void>;
+  /** Something worth a line in the log: attached, flushed, compacted. */
+  onEvent: (what: string, details: Record<string, unknown>) => void;
   /** A failure that is being retried or that nobody waits for. */
   onError: (error: unknown, what: string) => void;
   /** Another pageserver has the project: exit without another word. */

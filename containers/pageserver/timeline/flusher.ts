@@ -5,6 +5,7 @@
  *   frozen ──write──► local file, in the layer map ──put──► object ──publish──► index: remote position advances
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { formatLsn } from '../../../lib/postgres/lsn.ts';
 import { ALL_KEYS } from '../../../lib/storage/key.ts';
 import type { DeltaDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import type { LayerStore } from '../layers/layer-store.ts';
@@ -20,6 +21,7 @@ export interface FlusherOptions {
   generation: number;
   /** The remote position has advanced. */
   onRemote: (position: Position) => void;
+  onEvent: (what: string, details: Record<string, unknown>) => void;
   onError: (error: unknown, what: string) => void;
   onSuperseded: (error: SupersededError) => void;
   /** Waits; rejects when the pageserver exits. */
@@ -124,6 +126,8 @@ export class Flusher {
         return true;
       });
       if (done === undefined) break;
+      const layerBytes = layer?.size ?? 0;
+      this.#options.onEvent('uploaded', { lsn: formatLsn(end.lsn), layerBytes });
       this.#uploads.shift();
       this.#options.onRemote(end);
       this.#progressed();

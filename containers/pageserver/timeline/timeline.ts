@@ -53,6 +53,7 @@ export class Timeline {
 
   /** Throws SupersededError, LayerError, StorageError, StateError. */
   static async attach(context: PageserverContext, spec: TimelineSpec): Promise<Timeline> {
+    const startedAt = performance.now();
     const store = await LayerStore.open({
       timelineId: spec.timelineId,
       folder: `${context.diskFolder}/layers/${spec.timelineId}`,
@@ -75,6 +76,12 @@ export class Timeline {
     const stack = new LayerStack(remote.position, await store.load(remote.index.layers));
     const timeline = new Timeline(context, spec, { store, remote, stack });
     timeline.#receiver.start();
+    context.onEvent('attached', {
+      timelineId: spec.timelineId,
+      ms: Math.round(performance.now() - startedAt),
+      lsn: formatLsn(timeline.ingestedLsn),
+      layers: stack.map.size,
+    });
     return timeline;
   }
 
@@ -84,7 +91,7 @@ export class Timeline {
     parts: { store: LayerStore; remote: RemoteIndex; stack: LayerStack },
   ) {
     const { stack, store, remote } = parts;
-    const { generation, settings, onError, onSuperseded, sleep, pageCache } = context;
+    const { generation, settings, onError, onEvent, onSuperseded, sleep, pageCache } = context;
     this.spec = spec;
     this.startLsn = parseLsn(spec.startLsn);
     this.#context = context;
@@ -99,6 +106,7 @@ export class Timeline {
       reader: this.reader,
       generation,
       settings,
+      onEvent,
       onError,
       onSuperseded,
     });
@@ -111,6 +119,7 @@ export class Timeline {
         this.#receiver.report();
         this.#compactor.kick();
       },
+      onEvent,
       onError,
       onSuperseded,
       sleep,

@@ -185,6 +185,7 @@ export function testContext(options: {
     importTemplate: importTinyTemplate,
     openWal: (n, _, from) => options.safekeepers.connect(n, from),
     sleep: () => new Promise((resolve) => setTimeout(resolve, 1)),
+    onEvent: () => {},
     onError: (error, what) => errors.push({ error, what }),
     onSuperseded,
     errors,
