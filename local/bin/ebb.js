@@ -13,7 +13,10 @@ const MAJOR_MIN = 24;
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const main = join(root, 'local', 'cli', 'main.ts');
 
-if (Number(process.versions.node.split('.')[0]) >= MAJOR_MIN) {
+if (!existsSync(join(root, 'node_modules', 'commander'))) {
+  console.error(`ebb: its packages are missing; run npm install in ${root} first`);
+  process.exit(1);
+} else if (Number(process.versions.node.split('.')[0]) >= MAJOR_MIN) {
   // Compiled code is kept, so that later starts do not parse the same modules again.
   module.enableCompileCache?.(join(root, 'node_modules', '.cache', 'ebb'));
   await import(main);

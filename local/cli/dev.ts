@@ -45,8 +45,8 @@ export async function dev(wranglerArgs: string[], options: DevOptions): Promise<
   let engine: Engine | undefined;
   try {
     await endLeftOvers(folder);
-    await requireFree(options.port, '--port');
-    await requireFree(postgresPort, '--pg-port');
+    await requireFree(options.port, '--port', 0);
+    await requireFree(postgresPort, '--pg-port', 0);
     const { template } = instanceFolder(options.dir);
     await requireTemplate(template, say);
     engine = await Engine.start({

@@ -9,6 +9,7 @@
  */
 import { existsSync, appendFileSync, renameSync, statSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { makeTemplate } from '../../containers/pageserver/template/make-template.ts';
 import type { Edge } from '../edge/edge.ts';
 import { Engine } from '../engine/engine.ts';
@@ -46,6 +47,8 @@ export const DEFAULT_SUSPEND_SECONDS = 300;
 const STOP_GRACE_MS = 5000;
 /** Environment variable of a runtime: the folder whose Durable Objects it runs. */
 export const RUNTIME_MARKER = 'EBB_STATE';
+const PORT_PATIENCE_MS = 3000;
+const PORT_POLL_MS = 20;
 /** What listen() says of ::1 on a machine without IPv6. */
 const NO_SUCH_ADDRESS = new Set(['EADDRNOTAVAIL', 'EAFNOSUPPORT']);
 const EDGE_LOG_BYTES_MAX = 16 << 20;
@@ -73,8 +76,10 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     const lock = takeLock(folder.lock, options);
     undo.push(() => lock.release());
     await endLeftOvers(folder);
-    await requireFree(options.httpPort, '--port');
-    await requireFree(options.postgresPort, '--pg-port');
+    // A process that was killed a moment ago holds its ports until its last thread has ended.
+    const patienceMs = lock.wasLeft ? PORT_PATIENCE_MS : 0;
+    await requireFree(options.httpPort, '--port', patienceMs);
+    await requireFree(options.postgresPort, '--pg-port', patienceMs);
     const config = loadConfig(folder.config);
     await requireTemplate(folder.template, options.progress);
     const engine = await Engine.start({
@@ -115,13 +120,19 @@ export async function endLeftOvers(folder: InstanceFolder): Promise<void> {
 }
 
 /**
- * Throws PortError, which names `option` as the way to choose another. Clients try `localhost` as ::1 first, so
- * a stranger there would get what is meant for us: the port must be free on both.
+ * Throws PortError, which names `option` as the way to choose another, when the port stays taken for
+ * `patienceMs`. Clients try `localhost` as ::1 first, so a stranger there would get what is meant for us: the
+ * port must be free on both.
  */
-export async function requireFree(port: number, option: string): Promise<void> {
+export async function requireFree(port: number, option: string, patienceMs: number): Promise<void> {
+  const deadline = performance.now() + patienceMs;
   for (const host of ['127.0.0.1', '::1']) {
-    const code = await whyNotFree(port, host);
-    if (code !== null && !NO_SUCH_ADDRESS.has(code)) throw new PortError(port, option, code);
+    for (;;) {
+      const code = await whyNotFree(port, host);
+      if (code === null || NO_SUCH_ADDRESS.has(code)) break;
+      if (performance.now() >= deadline) throw new PortError(port, option, code);
+      await delay(PORT_POLL_MS);
+    }
   }
 }
 

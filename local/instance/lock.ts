@@ -35,6 +35,8 @@ export interface Lock {
   release(): void;
   /** Whether it still names this process. */
   isHeld(): boolean;
+  /** Whether an Ebb that was killed had it: what that one held may take a moment to be free. */
+  readonly wasLeft: boolean;
   /** Rejects when somebody took it away. */
   readonly lost: Promise<never>;
 }
@@ -48,8 +50,12 @@ export function takeLock(path: string, ports: { httpPort: number; postgresPort: 
   };
   const temporary = `${path}.${process.pid}`;
   writeFileSync(temporary, JSON.stringify(mine));
+  let wasLeft = false;
   try {
-    while (!tryLink(temporary, path)) discardStale(path);
+    while (!tryLink(temporary, path)) {
+      discardStale(path);
+      wasLeft = true;
+    }
   } finally {
     rmSync(temporary, { force: true });
   }
@@ -66,7 +72,7 @@ export function takeLock(path: string, ports: { httpPort: number; postgresPort: 
     watcher.close();
     if (isHeld()) rmSync(path, { force: true });
   };
-  return { release, isHeld, lost: lost.promise };
+  return { release, isHeld, wasLeft, lost: lost.promise };
 }
 
 /** Who has the lock, when that process is alive. */

@@ -25,6 +25,7 @@ export interface ProcessInfo extends ProcessIdentity {
   parent: number;
   /** The kernel's name for it (15 characters). */
   name: string;
+  /** It has ended, and holds nothing any more; only its parent has not asked for its exit code. */
   zombie: boolean;
 }
 
@@ -45,10 +46,19 @@ export function processInfo(pid: number): ProcessInfo | null {
   return {
     pid,
     name: stat.slice(stat.indexOf('(') + 1, nameEnd),
-    zombie: fields[0] === 'Z' || fields[0] === 'X',
+    zombie: (fields[0] === 'Z' || fields[0] === 'X') && !hasThreads(pid),
     parent: Number(fields[1]),
     startTime: fields[19] ?? '',
   };
+}
+
+/** Files and ports are released by the last thread, which may end after the one that gives the process its state. */
+function hasThreads(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length > 1;
+  } catch {
+    return false;
+  }
 }
 
 /** The identity of a process that runs now; the id alone where there is no /proc. */
@@ -122,19 +132,20 @@ function isPostgresIn(info: ProcessInfo, disk: string): boolean {
 }
 
 /**
- * Kills every process that `find` names, again and again until it names none. Resolves with their ids; rejects
- * after ten seconds with the names of those that stay (a process that waits for a dead disk cannot be killed).
+ * Kills every process that `find` names, again and again until it names none, and waits until all of them hold
+ * nothing any more. Resolves with their ids; rejects after ten seconds with the names of those that stay (a
+ * process that waits for a dead disk cannot be killed).
  */
 export async function endProcesses(find: () => ProcessInfo[]): Promise<Set<number>> {
-  const ended = new Set<number>();
+  const ended = new Map<number, ProcessInfo>();
   const deadline = performance.now() + END_TIMEOUT_MS;
   for (;;) {
-    const living = find();
-    if (living.length === 0) return ended;
-    for (const { pid } of living) {
-      ended.add(pid);
-      sendSignal(pid, 'SIGKILL');
+    for (const info of find()) {
+      ended.set(info.pid, info);
+      sendSignal(info.pid, 'SIGKILL');
     }
+    const living = [...ended.values()].filter(isAlive);
+    if (living.length === 0) return new Set(ended.keys());
     if (performance.now() > deadline) {
       const names = living.map((info) => `${info.name} (${info.pid})`).join(', ');
       throw new Error(`processes that do not end on SIGKILL: ${names}`);

@@ -143,6 +143,14 @@ test('everything killed: the next start ends what is left and finds its state', 
   expect(readdirSync(join(dir, 'disks'))).toEqual([]);
 });
 
+test('everything killed at once, and started again in the same moment', async () => {
+  for (let round = 0; round < 3; round++) {
+    ebb.kill9();
+    ebb = await ebb.restart();
+    expect(await answers()).toBe(true);
+  }
+});
+
 test('a password that was lost is replaced', async () => {
   await ebb.interrupt();
   const path = join(dir, 'config.json');

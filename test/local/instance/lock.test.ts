@@ -16,6 +16,7 @@ const ports = { httpPort: 8787, postgresPort: 5432 };
 
 test('taken once, released, taken again; nothing else stays in the folder', () => {
   const lock = takeLock(path, ports);
+  expect(lock.wasLeft).toBe(false);
   expect(readHolder(path)).toEqual({ ...identify(process.pid), ...ports });
   expect(() => takeLock(path, ports)).toThrow(LockedError);
   expect(() => takeLock(path, ports)).toThrow(/process \d+, ports 8787 and 5432/);
@@ -33,7 +34,7 @@ test.each([
 ])('a lock %s is taken over', (_, content) => {
   writeFileSync(path, content);
   expect(readHolder(path)).toBeNull();
-  takeLock(path, ports);
+  expect(takeLock(path, ports).wasLeft).toBe(true);
   expect(readHolder(path)?.pid).toBe(process.pid);
   expect(readdirSync(folder)).toEqual(['ebb.json']);
 });
