@@ -10,18 +10,21 @@ const program = (main: string): string[] => [
   join(ROOT, main),
 ];
 
+/** Compiled code is kept between starts, in a folder that no other user of the machine can write to. */
+const COMPILE_CACHE = { NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/ebb') };
+
 /** `template` is the folder of the initdb template. */
 export const ebbImages = (template: string): Images => ({
   compute: {
     command: program('containers/compute/main.ts'),
     takesConnections: true,
     ports: [CONTAINER_PORT.http, CONTAINER_PORT.postgres],
-    env: {},
+    env: COMPILE_CACHE,
   },
   pageserver: {
     command: program('containers/pageserver/main.ts'),
     takesConnections: true,
     ports: [CONTAINER_PORT.http],
-    env: { [ENV.template]: template },
+    env: { ...COMPILE_CACHE, [ENV.template]: template },
   },
 });
