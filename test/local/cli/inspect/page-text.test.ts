@@ -66,7 +66,7 @@ test('a B-tree leaf', () => {
     left none, right 7, level 0, LEAF, vacuum cycle 0
 
     item 1: normal, 16 bytes at 8160
-      child block 3, high key
+      high key
         2a 00 00 00 00 00 00 00                          *·······
     item 2: normal, 16 bytes at 8144
       heap (3,9)
