@@ -40,6 +40,7 @@ export class S3Storage implements ObjectStorage {
         secretAccessKey: options.secretAccessKey ?? 'ebb',
       },
       maxAttempts: 1, // retry.ts retries
+      expectContinueHeader: false, // fetch refuses it, and an object of 2 MB with it
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
       requestHandler: new FetchHttpHandler({ requestTimeout: options.requestTimeoutMs ?? 60_000 }),
