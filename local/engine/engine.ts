@@ -104,13 +104,23 @@ export class Engine {
   /** Creates a container or, for the sidecar's image, a sidecar. Returns its id. */
   async create(request: ContainerRequest, command: readonly string[]): Promise<string> {
     if (this.#closing) throw new EngineError('closing', 'the engine is closing');
-    if ([...this.containers, ...this.sidecars].some((entry) => entry.request.name === request.name)) {
-      throw new EngineError('conflict', `container name is in use: ${request.name}`);
-    }
+    await this.#takeName(request.name);
     const id = randomBytes(32).toString('hex');
     if (isSidecarImage(request.image)) this.#createSidecar(id, request, command);
     else await this.#createContainer(id, request);
     return id;
+  }
+
+  /**
+   * Unlike Docker's, a container that has exited gives its name to the next: workerd would be told of the conflict,
+   * remove it, and try again after 100 ms. Throws EngineError `conflict`.
+   */
+  async #takeName(name: string): Promise<void> {
+    const holder = [...this.containers, ...this.sidecars].find((entry) => entry.request.name === name);
+    if (holder === undefined) return;
+    if (!(holder instanceof Container) || holder.state !== 'exited')
+      throw new EngineError('conflict', `container name is in use: ${name}`);
+    await this.remove(holder);
   }
 
   async remove(entry: Container | SidecarEntry): Promise<void> {
