@@ -26,6 +26,7 @@ import {
   RUNTIME_MARKER,
 } from '../instance/instance.ts';
 import { takeLock } from '../instance/lock.ts';
+import { requirePrograms } from '../instance/programs.ts';
 
 export interface DevOptions {
   dir: string;
@@ -52,7 +53,7 @@ export async function dev(wranglerArgs: string[], options: DevOptions): Promise<
     engine = await Engine.start({
       folder: folder.root,
       socket: folder.engineSocket,
-      images: ebbImages(template),
+      images: ebbImages(await requirePrograms(), template),
     });
     const instance = loadConfig(folder.config);
     const variables = join(folder.run, 'dev.vars');

@@ -20,6 +20,7 @@ import { loadConfig, postgresUrl, saveConfig, type Connection, type InstanceConf
 import { ControlPlane } from './control-plane.ts';
 import { prepareFolder, type InstanceFolder } from './folder.ts';
 import { ebbImages } from './images.ts';
+import { requirePrograms } from './programs.ts';
 import { takeLock, type Lock } from './lock.ts';
 
 export interface InstanceOptions {
@@ -81,11 +82,14 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     await requireFree(options.httpPort, '--port', patienceMs);
     await requireFree(options.postgresPort, '--pg-port', patienceMs);
     const config = loadConfig(folder.config);
-    await requireTemplate(folder.template, options.progress);
+    const [programs] = await Promise.all([
+      requirePrograms(),
+      requireTemplate(folder.template, options.progress),
+    ]);
     const engine = await Engine.start({
       folder: folder.root,
       socket: folder.engineSocket,
-      images: ebbImages(folder.template),
+      images: ebbImages(programs, folder.template),
     });
     undo.push(() => engine.close());
     const edge = await startEdgeOf(folder, config, engine, lock, options);

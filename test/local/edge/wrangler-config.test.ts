@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { imageOfClass, readWranglerConfig, ROOT } from '../../../local/edge/wrangler-config.ts';
 import { ebbImages } from '../../../local/instance/images.ts';
+import { sources } from '../../../local/instance/programs.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -22,7 +23,7 @@ test('every class has SQLite, every container class an image', () => {
   const config = readWranglerConfig();
   const classes = config.durable_objects.bindings.map((binding) => binding.class_name);
   expect(config.migrations.flatMap((migration) => migration.new_sqlite_classes)).toEqual(classes);
-  const images = Object.keys(ebbImages('/template'));
+  const images = Object.keys(ebbImages(sources(), '/template'));
   expect(config.containers.map((container) => imageOfClass(container.class_name))).toEqual(images);
 });
 
