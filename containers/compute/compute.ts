@@ -19,7 +19,7 @@ import { EXIT, type ExitCode } from './exit-codes.ts';
 import { CommitGuard } from './gateway/commit-guard.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { IdleWatch } from './idle.ts';
-import { isCancelledQuorumWait, type LogLine } from './postgres/server-log.ts';
+import type { LogLine } from './postgres/server-log.ts';
 import { ADMIN_ROLE, socketPath } from './postgres/settings.ts';
 import { Proposer } from './proposer/proposer.ts';
 import { applyRoles, readRoles } from './roles/apply.ts';
@@ -121,6 +121,7 @@ export class Compute {
         proposer: this.#proposer,
         log: this.#log,
         onPostgresLog: (line) => this.#onPostgresLog(line),
+        onCancelledWait: (pid) => this.#guard.suspect(pid),
       });
     } catch (error) {
       if (!(error instanceof BootError)) throw error;
@@ -284,7 +285,6 @@ export class Compute {
   }
 
   #onPostgresLog(line: LogLine): void {
-    if (isCancelledQuorumWait(line) && line.pid !== null) this.#guard.suspect(line.pid);
     const { pid, severity, text } = line;
     if (severity === 'LOG') this.#log.info({ pid }, text);
     else if (severity === 'FATAL' || severity === 'PANIC') this.#log.warn({ pid, severity }, text);

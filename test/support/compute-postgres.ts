@@ -29,7 +29,7 @@ export class ComputePostgres implements AsyncDisposable {
   readonly socketPath: string;
   readonly superuser: Superuser;
   readonly log: LogLine[] = [];
-  readonly #listeners: ((line: LogLine) => void)[] = [];
+  readonly #listeners: ((pid: number) => void)[] = [];
   postmaster!: Postmaster;
 
   private constructor(home: string) {
@@ -63,14 +63,16 @@ export class ComputePostgres implements AsyncDisposable {
       identity,
       onLog: (line) => {
         compute.log.push(line);
-        for (const listener of compute.#listeners) listener(line);
+      },
+      onCancelledWait: (pid) => {
+        for (const listener of compute.#listeners) listener(pid);
       },
     });
     await compute.postmaster.ready();
     return compute;
   }
 
-  onLog(listener: (line: LogLine) => void): void {
+  onCancelledWait(listener: (pid: number) => void): void {
     this.#listeners.push(listener);
   }
 

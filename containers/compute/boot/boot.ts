@@ -43,6 +43,8 @@ export interface BootDependencies {
   proposer: Proposer;
   log: Log;
   onPostgresLog: (line: LogLine) => void;
+  /** As Postmaster's. */
+  onCancelledWait: (pid: number) => void;
 }
 
 export interface Booted {
@@ -140,6 +142,7 @@ async function bootSteps(dependencies: BootDependencies, undo: (() => Promise<un
       dataDirectory: directory.path,
       identity,
       onLog: dependencies.onPostgresLog,
+      onCancelledWait: dependencies.onCancelledWait,
     });
     undo.push(() => postmaster.stop('immediate'));
     await Promise.race([postmaster.ready(), directory.failure]);

@@ -7,7 +7,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { commandAs, type Identity } from './identity.ts';
-import { isReadyLine, LineSplitter, parseLogLine, type LogLine } from './server-log.ts';
+import { CancelledWaits, isReadyLine, LineSplitter, parseLogLine, type LogLine } from './server-log.ts';
 
 export interface PostmasterOptions {
   program: string;
@@ -15,6 +15,8 @@ export interface PostmasterOptions {
   identity: Identity;
   /** Every line of the server's log, in order. */
   onLog: (line: LogLine) => void;
+  /** Backend `pid` has given up waiting for the quorum, and is about to report its commit. */
+  onCancelledWait: (pid: number) => void;
 }
 
 /** How a server ended. `crashed`: nobody had asked it to stop. */
@@ -42,7 +44,7 @@ export class Postmaster {
   #lastLines: string[] = [];
   #stopRequested = false;
 
-  private constructor(child: ChildProcess, pid: number, onLog: (line: LogLine) => void) {
+  private constructor(child: ChildProcess, pid: number, options: PostmasterOptions) {
     this.#child = child;
     this.pid = pid;
     const ready = Promise.withResolvers<void>();
@@ -51,10 +53,14 @@ export class Postmaster {
       const line = parseLogLine(text);
       this.#lastLines.push(text);
       if (this.#lastLines.length > LAST_LINES_MAX) this.#lastLines.shift();
-      onLog(line);
+      options.onLog(line);
       if (isReadyLine(line)) ready.resolve();
     });
-    child.stderr?.on('data', (chunk: Buffer) => lines.push(chunk));
+    const cancelledWaits = new CancelledWaits(options.onCancelledWait);
+    child.stderr?.on('data', (chunk: Buffer) => {
+      cancelledWaits.push(chunk);
+      lines.push(chunk);
+    });
     this.exited = new Promise((resolve) => {
       child.once('close', (code, signal) => {
         lines.end();
@@ -84,7 +90,7 @@ export class Postmaster {
         reject(new PostmasterError(`${command[0]} cannot be run: ${cause.message}`, { cause })),
       );
     });
-    return new Postmaster(child, child.pid ?? 0, options.onLog);
+    return new Postmaster(child, child.pid ?? 0, options);
   }
 
   /** Resolves when the server takes connections. Throws PostmasterError with the log's end when it exits instead. */

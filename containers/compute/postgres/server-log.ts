@@ -1,11 +1,9 @@
 /**
- * Postgres's log as lines, and the one line that Ebb's safety rests on.
+ * Postgres's log as lines, and the one message in it that Ebb's safety rests on.
  *
  * A commit whose wait for the quorum is cancelled is reported to its client as a success, with a WARNING that the
- * client may have switched off (client_min_messages). The server's log always has it: the backend writes the line
+ * client may have switched off (client_min_messages). The server's log always has it: the backend writes it
  * before it answers, and no user can switch that off (log_min_messages and lc_messages are a superuser's).
- * A line of a message's continuation begins with a tab (elog.c append_with_tabs), so no text of a
- * user can look like another backend's first line.
  */
 
 export interface LogLine {
@@ -26,10 +24,6 @@ export function parseLogLine(line: string): LogLine {
   if (match === null) return { pid: null, severity: null, text: line };
   return { pid: Number(match[1]), severity: match[2], text: match[3] };
 }
-
-/** SyncRepWaitForLSN's message for a query cancel (replication/syncrep.c). */
-export const isCancelledQuorumWait = (line: LogLine): boolean =>
-  line.severity === 'WARNING' && line.text.startsWith('canceling wait for synchronous replication');
 
 /** The postmaster's word that it takes connections (postmaster.c, when the startup process has ended). */
 export const isReadyLine = (line: LogLine): boolean =>
@@ -63,5 +57,33 @@ export class LineSplitter {
     this.#rest = [];
     this.#restBytes = 0;
     this.#onLine(line.toString('utf8'));
+  }
+}
+
+/** SyncRepWaitForLSN's message for a query cancel (replication/syncrep.c), behind our prefix. */
+const CANCELLED_WAIT = /\[(\d{1,10})\] WARNING: {2}canceling wait for synchronous replication/g;
+const CANCELLED_WAIT_BYTES_MAX = '[4294967295] WARNING:  canceling wait for synchronous replication'.length;
+
+/**
+ * Finds the backends whose wait was cancelled. It looks at the bytes and not at lines, because a long message of
+ * another backend can be cut in two by this one. A user can write a text that looks the same, and makes some
+ * session a suspect by it; which costs that session one look at the quorum and nothing else.
+ */
+export class CancelledWaits {
+  readonly #onFound: (pid: number) => void;
+  /** The end of what came before: a match may lie across two chunks. */
+  #tail = '';
+
+  constructor(onFound: (pid: number) => void) {
+    this.#onFound = onFound;
+  }
+  push(chunk: Buffer): void {
+    const text = this.#tail + chunk.toString('latin1');
+    let end = 0;
+    for (const match of text.matchAll(CANCELLED_WAIT)) {
+      this.#onFound(Number(match[1]));
+      end = match.index + match[0].length;
+    }
+    this.#tail = text.slice(Math.max(end, text.length - CANCELLED_WAIT_BYTES_MAX + 1));
   }
 }

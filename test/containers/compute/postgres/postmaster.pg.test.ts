@@ -7,13 +7,15 @@ import { ConnectionError } from '../../../../containers/compute/postgres/connect
 import { chooseIdentity } from '../../../../containers/compute/postgres/identity.ts';
 import { Postmaster, PostmasterError } from '../../../../containers/compute/postgres/postmaster.ts';
 import { postgresProgram } from '../../../../containers/compute/postgres/programs.ts';
-import { LineSplitter } from '../../../../containers/compute/postgres/server-log.ts';
+import { CancelledWaits, LineSplitter } from '../../../../containers/compute/postgres/server-log.ts';
 import {
   hostBasedAuthentication,
   identityMap,
   postgresSettings,
 } from '../../../../containers/compute/postgres/settings.ts';
 import { ComputePostgres } from '../../../support/compute-postgres.ts';
+
+const silent = { onLog: () => undefined, onCancelledWait: () => undefined };
 
 test('a stop that was asked for is no crash; a shutdown checkpoint is written', async () => {
   await using compute = await ComputePostgres.start();
@@ -40,14 +42,14 @@ test('a server that cannot start says why', async () => {
     program,
     dataDirectory: data,
     identity,
-    onLog: () => undefined,
+    ...silent,
   });
   await expect(postmaster.ready()).rejects.toThrow(/unrecognized configuration parameter "no_such_setting"/);
   const missing = Postmaster.start({
     program: '/nowhere/postgres',
     dataDirectory: data,
     identity,
-    onLog: () => undefined,
+    ...silent,
   });
   await expect(missing.then((nothing) => nothing.ready())).rejects.toThrow(PostmasterError);
 });
@@ -124,4 +126,16 @@ test('lines come whole however the log is cut, and long ones in pieces', () => {
     splitter.push(Buffer.from(chunk));
   splitter.end();
   expect(lines).toEqual(['one', 'two', '', 'x'.repeat(70_000), 'rest']);
+});
+
+test('a cancelled wait is found however the log is cut, and inside other messages', () => {
+  const text = Buffer.from(
+    'xx[1] WARNING:  canceling wait for synchronous replication due to x[22] WARNING:  canceling wait for synchronous replication\n[3] WARNING:  canceling the wait\n',
+  );
+  for (let size = 1; size <= text.length; size++) {
+    const found: number[] = [];
+    const waits = new CancelledWaits((pid) => found.push(pid));
+    for (let at = 0; at < text.length; at += size) waits.push(text.subarray(at, at + size));
+    expect(found).toEqual([1, 22]);
+  }
 });
