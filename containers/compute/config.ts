@@ -53,7 +53,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     httpPort: readPort(env, CONTAINER_PORT.http),
     postgresPort: readPort(env, CONTAINER_PORT.postgres),
     folders,
-    dataDirectory: readDataDirectory(env['EBB_DATA_DIRECTORY']),
+    dataDirectory: readDataDirectory(env[ENV.dataDirectory]),
   };
 }
 
@@ -84,5 +84,5 @@ function readPort(env: Readonly<Record<string, string | undefined>>, port: numbe
 function readDataDirectory(text: string | undefined): ComputeConfig['dataDirectory'] {
   if (text === undefined) return 'auto';
   if (text === 'auto' || text === 'fuse' || text === 'plain') return text;
-  throw new Error(`EBB_DATA_DIRECTORY: ${text}, one of auto, fuse, plain expected`);
+  throw new Error(`${ENV.dataDirectory}: ${text}, one of auto, fuse, plain expected`);
 }

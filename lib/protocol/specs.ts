@@ -33,6 +33,8 @@ export const ENV = {
   disk: 'EBB_DISK',
   /** Address to listen on; default 0.0.0.0; the one-machine engine sets 127.0.0.1. */
   listen: 'EBB_LISTEN',
+  /** Compute: `fuse`, `plain`, or `auto` (default: FUSE where it can be mounted). */
+  dataDirectory: 'EBB_DATA_DIRECTORY',
   /** Pageserver: folder of the initdb template (PGDATA of a cleanly stopped cluster); default /template/18. */
   template: 'EBB_TEMPLATE',
 } as const;

@@ -167,7 +167,7 @@ export class World {
       [ENV.spec]: JSON.stringify(this.spec),
       [ENV.disk]: this.home,
       [ENV.listen]: '127.0.0.1',
-      EBB_DATA_DIRECTORY: mode,
+      [ENV.dataDirectory]: mode,
     });
     const note = (fields: object, message: string): void => void this.logged.push({ fields, message });
     const log: ComputeLog = { info: note, warn: note, error: note, debug: note };
