@@ -22,7 +22,8 @@ export async function pump(
     const writer = (upstream.writable as WritableStream<Uint8Array>).getWriter();
     await Promise.race([writer.write(preamble), dead]);
     writer.releaseLock();
-    await splice(client, upstream, signal);
+    // A write that is under way to a dead compute never ends, and neither does the pipe that waits for it.
+    await Promise.race([splice(client, upstream, signal), dead]);
   } finally {
     // Not awaited: closing waits for the other side, which may be dead.
     client.close().catch(() => undefined);

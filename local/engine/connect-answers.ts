@@ -3,6 +3,10 @@ export const ACCEPTED = 'HTTP/1.1 200 OK\r\n\r\n';
 /** workerd takes 400 for "Container is not listening to port …". */
 export const NOT_LISTENING = 'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
+/** Sent by the program when a server of its listens. */
+export interface ListeningMessage {
+  listening: number;
+}
 /** Sent along with the connection's handle. */
 export interface HandoffMessage {
   /** The port on which the program really listens. */

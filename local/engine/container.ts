@@ -11,14 +11,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
-import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { rm } from 'node:fs/promises';
 import { isolated } from '../system/isolation.ts';
 import { unmountUnder } from '../system/mounts.ts';
 import { belongingProcesses, endProcesses, sendSignal, type Belonging } from '../system/processes.ts';
-import type { HandoffMessage } from './connect-answers.ts';
 import { EngineError } from './errors.ts';
+import { Handover } from './handover.ts';
 import type { Image } from './images.ts';
 import type { Destination } from './ingress.ts';
 import { openLog } from './log-file.ts';
@@ -58,6 +57,7 @@ export class Container {
   readonly #place: ContainerPlace;
   #state: ContainerState = 'created';
   #process: ChildProcess | null = null;
+  #handover: Handover | null = null;
   #exitCode = 0;
   readonly #exit = Promise.withResolvers<number>();
 
@@ -98,6 +98,7 @@ export class Container {
       detached: true, // a session and group of its own: Ctrl-C in the terminal is not for containers
     });
     log.close();
+    if (this.#image.takesConnections) this.#handover = new Handover(child);
     child.once('exit', (code, signal) => {
       void this.#exited(code ?? 128 + (signal ? constants.signals[signal] : 0));
     });
@@ -111,21 +112,14 @@ export class Container {
     this.#process = child;
   }
 
-  /** Its port `port`, in its own numbering; undefined when it has none such or does not run. */
+  /** Its port `port`, in its own numbering; undefined when it has none such, or is known not to listen there. */
   destination(port: number): Destination | undefined {
     const actual = this.#place.ports.get(port);
     if (actual === undefined || this.#state !== 'running') return undefined;
-    return { port: actual, give: (socket) => this.#give(actual, socket) };
-  }
-
-  #give(port: number, socket: Socket): boolean {
-    const child = this.#process;
-    if (!this.#image.takesConnections || !child?.connected) return false;
-    const message: HandoffMessage = { port };
-    child.send(message, socket, (error) => {
-      if (error) socket.destroy();
-    });
-    return true;
+    if (!this.#image.takesConnections) return { port: actual };
+    const handover = this.#handover;
+    if (!handover?.isListening(actual)) return undefined;
+    return { port: actual, give: (socket) => handover.give(actual, socket) };
   }
 
   /** Sends a signal to the main process. False when it does not run. */

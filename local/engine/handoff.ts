@@ -9,7 +9,7 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { ACCEPTED, NOT_LISTENING, type HandoffMessage } from './connect-answers.ts';
+import { ACCEPTED, NOT_LISTENING, type HandoffMessage, type ListeningMessage } from './connect-answers.ts';
 
 const servers = new Set<Server>();
 
@@ -17,6 +17,10 @@ const servers = new Set<Server>();
 subscribe('tracing:net.server.listen:asyncEnd', (message) => {
   const { server } = message as { server: Server };
   servers.add(server);
+  const address = server.address();
+  if (address !== null && typeof address === 'object') {
+    process.send?.({ listening: address.port } satisfies ListeningMessage);
+  }
   server.once('close', () => servers.delete(server));
 });
 

@@ -17,8 +17,8 @@ import { pipeBoth, trackConnections, untrack } from './net.ts';
 export interface Destination {
   /** Where its program really listens, on 127.0.0.1. */
   port: number;
-  /** Gives the connection away; false when the program does not take connections. */
-  give(socket: Socket): boolean;
+  /** Gives the connection away, where the program takes connections. */
+  give?(socket: Socket): void;
 }
 export interface IngressOptions {
   /** Undefined when the container has no such port. */
@@ -44,8 +44,10 @@ export function createIngress(options: IngressOptions): Server {
     const port = requestedPort(request);
     const destination = port === null ? undefined : options.resolvePort(port);
     if (!destination) socket.end(NOT_LISTENING);
-    else if (head.length === 0 && destination.give(socket)) untrack(server, socket);
-    else tunnel(socket, head, destination.port);
+    else if (head.length === 0 && destination.give) {
+      untrack(server, socket);
+      destination.give(socket);
+    } else tunnel(socket, head, destination.port);
   });
   return server;
 }

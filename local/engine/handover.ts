@@ -1,0 +1,40 @@
+/**
+ * The engine's side of giving connections to a container's program (handoff.ts is the program's side).
+ *
+ * Nothing is given before the program has said that it listens: Node sends one handle at a time and waits for
+ * the program to take it, so what is given to one that is still loading its modules queues up here. What is still
+ * queued when the program dies is closed; Node would keep it open for ever, and workerd would wait on it.
+ */
+import type { ChildProcess } from 'node:child_process';
+import type { Socket } from 'node:net';
+import type { HandoffMessage, ListeningMessage } from './connect-answers.ts';
+
+export class Handover {
+  readonly #child: ChildProcess;
+  readonly #listening = new Set<number>();
+  readonly #queued = new Set<Socket>();
+
+  /** `child` has an IPC channel and loads handoff.ts. */
+  constructor(child: ChildProcess) {
+    this.#child = child;
+    child.on('message', ({ listening }: ListeningMessage) => this.#listening.add(listening));
+    child.once('exit', () => {
+      for (const socket of this.#queued) socket.destroy();
+      this.#queued.clear();
+    });
+  }
+
+  isListening(port: number): boolean {
+    return this.#child.connected && this.#listening.has(port);
+  }
+
+  /** Gives away a connection to `port`. */
+  give(port: number, socket: Socket): void {
+    const message: HandoffMessage = { port };
+    this.#queued.add(socket);
+    this.#child.send(message, socket, (error) => {
+      this.#queued.delete(socket);
+      if (error) socket.destroy();
+    });
+  }
+}
