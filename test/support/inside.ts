@@ -43,7 +43,9 @@ export type Part = 'postgres' | 'compute' | 'pageserver' | 'workerd';
 /** The processes of one part of the Ebb whose command is process `ebbPid`. */
 export function partOf(ebbPid: number, part: Part): ProcessInfo[] {
   const tree = processTree(ebbPid);
-  const isNode = (command: string, main: string) => command.includes(`containers/${main}/`);
+  // A program is run as a bundle, or from the sources (local/instance/programs.ts).
+  const isNode = (command: string, main: string) =>
+    command.includes(`containers/${main}/`) || new RegExp(`/programs-[0-9a-f]+/${main}\\.js`).test(command);
   switch (part) {
     case 'postgres':
       // The postmaster: the process whose own arguments name the data directory.
