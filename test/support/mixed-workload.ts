@@ -3,17 +3,27 @@
  * subtransactions, multixacts, prepared transactions, truncation, vacuum and freezing, COPY, databases made both
  * ways, unlogged relations, large objects. Its steps run in order; a test may look at the WAL between them.
  *
- * Needs max_prepared_transactions, and a superuser.
+ * Needs max_prepared_transactions; some steps need a superuser.
  */
 import type { PostgresCluster } from './postgres-cluster.ts';
 
+/** Where a workload runs; without a database, in the one that is meant for it. */
+export type WorkloadTarget = Pick<PostgresCluster, 'connect' | 'query'>;
+
 export interface WorkloadStep {
   name: string;
-  run(cluster: PostgresCluster): Promise<void>;
+  /** It does what only a superuser may: rewrites catalogs, copies from a program. */
+  superuser?: boolean;
+  run(target: WorkloadTarget): Promise<void>;
 }
 
-const sql = (name: string, text: string, database?: string): WorkloadStep => ({
+const sql = (
+  name: string,
+  text: string,
+  { database, superuser = false }: { database?: string; superuser?: boolean } = {},
+): WorkloadStep => ({
   name,
+  superuser,
   run: async (cluster) => {
     // One statement at a time: several in one query would be one transaction.
     const client = await cluster.connect(database);
@@ -199,6 +209,7 @@ export const mixedWorkload: WorkloadStep[] = [
     delete from frozen where a = 17;
     create temp table scratch as select * from copied;
     drop table scratch`,
+    { superuser: true },
   ),
   sql(
     'B-tree splits, page deletions, duplicates',
@@ -218,6 +229,7 @@ export const mixedWorkload: WorkloadStep[] = [
     create index concurrently tree_both on tree (d, k);
     drop index concurrently tree_both;
     reindex index concurrently tree_d`,
+    { superuser: true },
   ),
   {
     name: 'prepared transactions',
@@ -256,6 +268,7 @@ export const mixedWorkload: WorkloadStep[] = [
     vacuum full pg_database;
     alter table tail set (fillfactor = 50);
     select pg_switch_wal()`,
+    { superuser: true },
   ),
   sql(
     'unlogged relations',
@@ -289,7 +302,7 @@ export const mixedWorkload: WorkloadStep[] = [
     create unlogged table here_unlogged (a int primary key);
     vacuum full pg_class;
     update here set b = 'x' where a < 100`,
-    'file_copy',
+    { database: 'file_copy', superuser: true },
   ),
   sql(
     'in a logged database',
@@ -298,7 +311,7 @@ export const mixedWorkload: WorkloadStep[] = [
     insert into there (b) select repeat('t', 100) from generate_series(1, 1000) i;
     create unlogged table there_unlogged (a int primary key);
     drop table if exists nothing`,
-    'logged_copy',
+    { database: 'logged_copy' },
   ),
   sql(
     'copies of copies, drops',
@@ -312,7 +325,7 @@ export const mixedWorkload: WorkloadStep[] = [
 ];
 
 /** Begins what a crash will find unfinished; the clients stay open. */
-export async function leaveUnfinished(cluster: PostgresCluster): Promise<void> {
+export async function leaveUnfinished(cluster: WorkloadTarget): Promise<void> {
   const clients = await Promise.all([1, 2].map(() => cluster.connect()));
   await clients[0].query(
     'begin; create table never (a int primary key); insert into never select generate_series(1, 3000)',
