@@ -12,7 +12,10 @@ export const databaseName = z
   .min(1)
   .refine((name) => new TextEncoder().encode(name).length <= 63, 'at most 63 bytes')
   .refine((name) => !name.includes('\0'), 'no NUL')
-  .refine((name) => !['postgres', 'template0', 'template1'].includes(name), 'this name is reserved');
+  .refine(
+    (name) => !['postgres', 'template0', 'template1', 'ebb_blank'].includes(name),
+    'this name is reserved',
+  );
 
 databases.get('/', async (c) => {
   const { overview, branch } = await branchOf(c);

@@ -11,6 +11,9 @@ import { SEGMENT_BLOCKS } from './manifest-rows.ts';
 import { DataDirectoryError, type MissStatistics, type PageSource } from './types.ts';
 import type { Volume } from './volume.ts';
 
+/** Files up to this size (128 KiB) are brought here whole. */
+const SMALL_FILE_BLOCKS = 16;
+
 interface Run {
   id: number;
   block: number;
@@ -38,8 +41,17 @@ export class PageFetcher {
     this.#lsn = lsn;
   }
 
-  /** Resolves when blocks [block, block + count) are here. Rejects when one of them cannot be had. */
-  async ensure({ id, block, count }: Run): Promise<void> {
+  /**
+   * Resolves when blocks [block, block + count) are here. Rejects when one of them cannot be had. Of a small file the
+   * rest follows: of a catalog it is read next.
+   */
+  async ensure(run: Run): Promise<void> {
+    await this.#ensure(run);
+    const blocks = this.#volume.remote.blocks(run.id - FIRST_REMOTE);
+    if (blocks > SMALL_FILE_BLOCKS || this.#stopped) return;
+    this.#ensure({ id: run.id, block: 0, count: blocks }).catch(() => undefined); // nobody has asked for these
+  }
+  async #ensure({ id, block, count }: Run): Promise<void> {
     const waits = new Set<Promise<void>>();
     const wanted: Run[] = [];
     for (const [from, length] of this.#volume.absentRuns(id, block, block + count))

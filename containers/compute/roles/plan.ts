@@ -36,8 +36,10 @@ export const OWNER_MEMBERSHIPS: readonly string[] = [
   'pg_maintain',
   'pg_signal_autovacuum_worker',
 ];
+/** The database that the initdb template has ready: the first one that is wanted is made of it, in no time. */
+export const BLANK_DATABASE = 'ebb_blank';
 /** Databases that belong to Ebb. */
-const SYSTEM_DATABASES: ReadonlySet<string> = new Set(['postgres', 'template0', 'template1']);
+const SYSTEM_DATABASES: ReadonlySet<string> = new Set(['postgres', 'template0', 'template1', BLANK_DATABASE]);
 const SCRAM_SECRET = /^SCRAM-SHA-256\$\d+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$/;
 
 /** What the control plane asks for cannot be. */
@@ -50,7 +52,7 @@ export function planRoles(spec: RolesSpec, catalog: Catalog): Step[] {
   return [
     ...spec.droppedDatabases.flatMap((name) => dropDatabase(name, catalog)),
     ...spec.roles.flatMap((role) => applyRole(role, catalog.roles.get(role.name))),
-    ...spec.databases.flatMap((database) => applyDatabase(database, catalog)),
+    ...applyDatabases(spec.databases, catalog),
     ...spec.droppedRoles.flatMap((name) => dropRole(name, spec, catalog)),
   ];
 }
@@ -94,20 +96,27 @@ function applyRole(wanted: RoleSpec, found: RoleState | undefined): Step[] {
   return steps;
 }
 
-function applyDatabase(wanted: DatabaseSpec, catalog: Catalog): Step[] {
-  if (SYSTEM_DATABASES.has(wanted.name))
-    throw new RolesError(`database name ${JSON.stringify(wanted.name)} is reserved`);
-  checkRoleName(wanted.owner);
-  const found = catalog.databases.get(wanted.name);
-  if (found?.owner === wanted.owner) return [];
-  // file_copy: template1 goes into the WAL as one record instead of page by page (7 MB to every safekeeper).
-  const [name, owner] = [quoteIdentifier(wanted.name), quoteIdentifier(wanted.owner)];
-  const sql =
-    found === undefined
-      ? `CREATE DATABASE ${name} OWNER ${owner} STRATEGY file_copy`
-      : `ALTER DATABASE ${name} OWNER TO ${owner}`;
-  return [{ sql, description: sql }];
+function applyDatabases(wanted: readonly DatabaseSpec[], catalog: Catalog): Step[] {
+  let isBlankLeft = catalog.databases.has(BLANK_DATABASE);
+  return wanted.flatMap(({ name, owner }) => {
+    if (SYSTEM_DATABASES.has(name)) throw new RolesError(`database name ${JSON.stringify(name)} is reserved`);
+    checkRoleName(owner);
+    const found = catalog.databases.get(name);
+    if (found?.owner === owner) return [];
+    const [quoted, to] = [quoteIdentifier(name), `OWNER TO ${quoteIdentifier(owner)}`];
+    if (found !== undefined) return [statement(`ALTER DATABASE ${quoted} ${to}`)];
+    if (isBlankLeft) {
+      isBlankLeft = false;
+      return [
+        statement(`ALTER DATABASE ${BLANK_DATABASE} RENAME TO ${quoted}`),
+        statement(`ALTER DATABASE ${quoted} ${to}`),
+      ];
+    }
+    // file_copy: template1 goes into the WAL as one record instead of page by page (7 MB to every safekeeper).
+    return [statement(`CREATE DATABASE ${quoted} OWNER ${quoteIdentifier(owner)} STRATEGY file_copy`)];
+  });
 }
+const statement = (sql: string): Step => ({ sql, description: sql });
 
 function dropDatabase(name: string, catalog: Catalog): Step[] {
   if (SYSTEM_DATABASES.has(name)) throw new RolesError(`database ${JSON.stringify(name)} is reserved`);

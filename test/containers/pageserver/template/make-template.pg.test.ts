@@ -23,6 +23,7 @@ test('a template is a cleanly stopped cluster whose WAL ends before any timeline
   expect(data.getUint32(252, true), 'data checksums').toBe(0);
   expect(data.getInt32(172, true), 'wal_level replica').toBe(1);
   expect(readLsn(data, 32)).toBeLessThan(parseLsn(TIMELINE_START_LSN));
+  expect(await readdir(join(dir, 'base')), 'initdb’s databases and a blank one').toHaveLength(4);
   expect(await readdir(folder), 'no work folder is left').toEqual(['18']);
   await expect(makeTemplate(dir), 'an existing one is kept').rejects.toThrow('18 failed');
 });
