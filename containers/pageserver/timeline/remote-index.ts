@@ -1,16 +1,18 @@
 /**
  * The timeline's index object: what is durably in object storage, and whether this pageserver may still say so.
  *
- *   attach    1 read the newest index of a generation up to ours
- *             2 put the same as our own
- *             3 read again the one that was read first: if it changed, its writer was not done; again from 1
- *   publish   1 put our index (its layers have been put before)
- *             2 list the indexes: is there one of a newer generation? Then we are superseded.
+ *   open      read the newest index of a generation up to ours; reads can be served from here on
+ *   take      1 put our fence
+ *             2 read the newest index again: if it changed, its writer was still at work, and we begin anew
+ *   publish   1 take, unless that is done; put our index (its layers have been put before)
+ *             2 list: is there a fence or an index of a newer generation? Then we are superseded.
  *             3 only now report the new position, or delete what the index no longer names
  *
- * An older pageserver that passed its step 2 before our step 2 has its last index read by our step 3; one that did
- * not sees our index and neither reports nor deletes. So nothing that a current index names is ever deleted, and no
- * safekeeper trims WAL that the current pageserver still needs. This rests on storage being strongly consistent.
+ * An older pageserver whose list (its publish 2) came before our fence put its index before that too, so our take 2
+ * sees it; one whose list came after sees our fence and neither reports nor deletes. So nothing that the current
+ * pageserver's index names is ever deleted, and no safekeeper trims WAL that it still needs. An index is only ever
+ * written by a pageserver that has taken over, so the newest one is always the truth, whoever died when.
+ * This rests on storage being strongly consistent. (docs/formats/timeline-index.md)
  */
 import { formatLsn } from '../../../lib/postgres/lsn.ts';
 import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
@@ -19,7 +21,9 @@ import { LayerError } from '../../../lib/storage/layers/format.ts';
 import {
   decodeIndex,
   encodeIndex,
+  fenceName,
   indexName,
+  parseFenceName,
   parseIndexName,
   type IndexedLayer,
   type TimelineIndex,
@@ -37,56 +41,64 @@ export interface RemoteIndexOptions {
   generation: number;
 }
 
-/** Attempts to read an index that does not change meanwhile; each new one means another writer was at work. */
-const SETTLE_ATTEMPTS_MAX = 20;
+/** What there is in storage: generations that have an index, ascending, and those that have a fence. */
+interface Listing {
+  indexes: number[];
+  fences: number[];
+}
+/** An index as it was read. */
+interface Found {
+  generation: number;
+  bytes: Uint8Array;
+}
 
 export class RemoteIndex {
   readonly #options: RemoteIndexOptions;
   #index: TimelineIndex;
+  /** What `#index` was read from, until it is taken over; null for nothing. */
+  #origin: Found | null;
+  #taken = false;
+  #taking: Promise<void> | null = null;
+  /** Index objects of older generations, to be deleted once there is one of ours. */
+  #older: number[] = [];
   #queue: Promise<void> = Promise.resolve();
 
-  private constructor(options: RemoteIndexOptions, index: TimelineIndex) {
+  private constructor(options: RemoteIndexOptions, index: TimelineIndex, origin: Found | null) {
     this.#options = options;
     this.#index = index;
+    this.#origin = origin;
   }
 
-  /** Takes the timeline over; null when no generation has an index of it. Throws SupersededError, LayerError. */
-  static async takeOver(options: RemoteIndexOptions): Promise<RemoteIndex | null> {
-    for (let attempt = 0; attempt < SETTLE_ATTEMPTS_MAX; attempt++) {
-      const newest = await newestGeneration(options);
-      if (newest === null) return null;
-      const bytes = await read(options, newest);
-      if (bytes === null) continue;
-      const found = decodeIndex(bytes, options.crc32c);
-      checkIdentity(found, options.spec);
-      const remote = new RemoteIndex(options, { ...found, generation: options.generation });
-      if (newest === options.generation) return remote;
-      await remote.#put(remote.#index);
-      const again = await read(options, newest);
-      if (again !== null && sameBytes(bytes, again)) return remote;
-    }
-    throw new LayerError('mismatch', `the index of timeline ${options.spec.timelineId} does not settle`);
+  /** What the last pageserver left; null when no generation has an index. Throws SupersededError, LayerError. */
+  static async open(options: RemoteIndexOptions): Promise<RemoteIndex | null> {
+    const found = await readNewest(options, await list(options));
+    if (found === null) return null;
+    const index = decodeIndex(found.bytes, options.crc32c);
+    checkIdentity(index, options.spec);
+    return new RemoteIndex(options, { ...index, generation: options.generation }, found);
   }
 
-  /** A new timeline whose first layers have been put. Throws SupersededError. */
+  /**
+   * A new timeline, which has no index: its first layers have been put. Throws SupersededError, also where it turned out
+   * that another pageserver has made it.
+   */
   static async create(
     options: RemoteIndexOptions,
     position: Position,
     layers: IndexedLayer[],
   ): Promise<RemoteIndex> {
     const { timelineId, postgresMajor, systemIdentifier } = options.spec;
-    const { generation } = options;
-    const remote = new RemoteIndex(options, {
+    const index: TimelineIndex = {
       timelineId,
-      generation,
+      generation: options.generation,
       postgresMajor,
       systemIdentifier,
       diskConsistentLsn: position.lsn,
       previousLsn: position.previousLsn,
-      layers,
-    });
-    await remote.#put(remote.#index);
-    await remote.assertCurrent();
+      layers: [],
+    };
+    const remote = new RemoteIndex(options, index, null);
+    await remote.publish({ insert: layers });
     return remote;
   }
 
@@ -99,6 +111,29 @@ export class RemoteIndex {
   }
 
   /**
+   * Makes the timeline this generation's; nothing is published before. Throws SupersededError, also where an older
+   * pageserver published meanwhile: what was read is out of date, and a new generation must begin anew.
+   */
+  take(): Promise<void> {
+    this.#taking ??= this.#take().finally(() => (this.#taking = null));
+    return this.#taking;
+  }
+  async #take(): Promise<void> {
+    if (this.#taken) return;
+    const { storage, prefix, generation, spec } = this.#options;
+    await storage.put(prefix + fenceName(generation), new Uint8Array(0));
+    const listing = await list(this.#options);
+    const now = await readNewest(this.#options, listing);
+    if (!isSame(this.#origin, now))
+      throw new SupersededError(`timeline ${spec.timelineId}: another pageserver was still at work on it`);
+    this.#taken = true;
+    this.#origin = null;
+    this.#older = listing.indexes.filter((each) => each < generation);
+    const older = listing.fences.filter((each) => each < generation);
+    await storage.delete(older.map((each) => prefix + fenceName(each)));
+  }
+
+  /**
    * Puts an index with other layers, and a later position if given; one call after another. When it resolves this
    * generation was still the current one after the put. Throws SupersededError, StorageError.
    */
@@ -107,56 +142,63 @@ export class RemoteIndex {
     remove?: readonly IndexedLayer[];
     position?: Position;
   }): Promise<void> {
-    const publish = async () => {
-      const removed = new Set(change.remove?.map(({ descriptor }) => layerName(descriptor)));
-      const kept = this.#index.layers.filter(({ descriptor }) => !removed.has(layerName(descriptor)));
-      const inserted = (change.insert ?? []).map(({ descriptor, size }) => ({ descriptor, size }));
-      const index: TimelineIndex = { ...this.#index, layers: [...kept, ...inserted] };
-      if (change.position !== undefined) {
-        index.diskConsistentLsn = change.position.lsn;
-        index.previousLsn = change.position.previousLsn;
-      }
-      await this.#put(index);
-      await this.assertCurrent();
-      this.#index = index;
-    };
-    const published = this.#queue.then(publish);
+    const published = this.#queue.then(() => this.#publish(change));
     this.#queue = published.catch(() => undefined);
     return published;
   }
-
-  /** Throws SupersededError when a newer generation has an index. */
-  async assertCurrent(): Promise<void> {
-    await newestGeneration(this.#options);
+  async #publish(change: Parameters<RemoteIndex['publish']>[0]): Promise<void> {
+    const { storage, prefix, generation, crc32c } = this.#options;
+    await this.take();
+    const removed = new Set(change.remove?.map(({ descriptor }) => layerName(descriptor)));
+    const kept = this.#index.layers.filter(({ descriptor }) => !removed.has(layerName(descriptor)));
+    const inserted = (change.insert ?? []).map(({ descriptor, size }) => ({ descriptor, size }));
+    const index: TimelineIndex = { ...this.#index, layers: [...kept, ...inserted] };
+    if (change.position !== undefined) {
+      index.diskConsistentLsn = change.position.lsn;
+      index.previousLsn = change.position.previousLsn;
+    }
+    await storage.put(prefix + indexName(generation), encodeIndex(index, crc32c));
+    await this.assertCurrent();
+    this.#index = index;
+    await storage.delete(this.#older.map((each) => prefix + indexName(each)));
+    this.#older = [];
   }
 
-  async #put(index: TimelineIndex): Promise<void> {
-    const { storage, prefix, generation, crc32c } = this.#options;
-    await storage.put(prefix + indexName(generation), encodeIndex(index, crc32c));
+  /** Throws SupersededError when there is a newer generation. */
+  async assertCurrent(): Promise<void> {
+    await list(this.#options);
   }
 }
 
-/** The highest generation that has an index; null for none. Throws SupersededError when it is above our own. */
-async function newestGeneration({
-  storage,
-  prefix,
-  spec,
-  generation,
-}: RemoteIndexOptions): Promise<number | null> {
-  const keys = await storage.list(`${prefix}index-`);
-  const generations = keys
-    .map((key) => parseIndexName(key.slice(prefix.length)))
-    .filter((each) => each !== null);
-  if (generations.length === 0) return null;
-  const newest = Math.max(...generations);
-  if (newest <= generation) return newest;
+/** Throws SupersededError when there is a newer generation. */
+async function list({ storage, prefix, spec, generation }: RemoteIndexOptions): Promise<Listing> {
+  const names = (await storage.list(`${prefix}index-`)).map((key) => key.slice(prefix.length));
+  const indexes = names.map(parseIndexName).filter((each) => each !== null);
+  const fences = names.map(parseFenceName).filter((each) => each !== null);
+  const newest = Math.max(0, ...indexes, ...fences);
+  if (newest <= generation) return { indexes: indexes.sort((a, b) => a - b), fences };
   throw new SupersededError(
     `timeline ${spec.timelineId} is held by generation ${newest}: this pageserver is generation ${generation}`,
   );
 }
 
-const read = ({ storage, prefix }: RemoteIndexOptions, generation: number): Promise<Uint8Array | null> =>
-  storage.get(prefix + indexName(generation));
+async function readNewest(
+  { storage, prefix }: RemoteIndexOptions,
+  { indexes }: Listing,
+): Promise<Found | null> {
+  const generation = indexes.at(-1);
+  if (generation === undefined) return null;
+  const bytes = await storage.get(prefix + indexName(generation));
+  if (bytes !== null) return { generation, bytes };
+  throw new SupersededError(`the index of generation ${generation} went away while it was read`);
+}
+
+const isSame = (a: Found | null, b: Found | null): boolean =>
+  a === null || b === null
+    ? a === b
+    : a.generation === b.generation &&
+      a.bytes.length === b.bytes.length &&
+      a.bytes.every((byte, at) => byte === b.bytes[at]);
 
 function checkIdentity(index: TimelineIndex, spec: TimelineSpec): void {
   for (const field of ['timelineId', 'postgresMajor', 'systemIdentifier'] as const)
@@ -166,6 +208,3 @@ function checkIdentity(index: TimelineIndex, spec: TimelineSpec): void {
         `index at ${formatLsn(index.diskConsistentLsn)}: ${field} ${index[field]}, ${spec[field]} expected`,
       );
 }
-
-const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
-  a.length === b.length && a.every((byte, at) => byte === b[at]);

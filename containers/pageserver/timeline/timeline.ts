@@ -11,15 +11,17 @@
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
 import { WAL_PAGE_BYTES, WAL_SEGMENT_BYTES } from '../../../lib/postgres/wal/geometry.ts';
 import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
+import { ALL_KEYS } from '../../../lib/storage/key.ts';
 import { timelinePrefix } from '../../../lib/storage/layers/timeline-index.ts';
 import { reconstruct } from '../../../lib/storage/reconstruct.ts';
 import type { StorageView } from '../../../lib/storage/view.ts';
 import { LayerStore } from '../layers/layer-store.ts';
+import type { StoredLayer } from '../layers/stored-layer.ts';
 import { TimelineReader } from '../read/timeline-reader.ts';
 import { bootstrap } from './bootstrap.ts';
 import { Compactor } from './compactor.ts';
 import type { PageserverContext } from './context.ts';
-import { describeFailure, TimelineError } from './errors.ts';
+import { describeFailure, SupersededError, TimelineError } from './errors.ts';
 import { Flusher } from './flusher.ts';
 import { WalIngest } from './ingest.ts';
 import { LayerStack } from './layer-stack.ts';
@@ -31,6 +33,8 @@ import { WalReceiver } from './wal-receiver.ts';
 export const WAIT_MS_MAX = 10_000;
 /** A read waits and nothing has come for so long: another safekeeper is tried. */
 const NO_PROGRESS_MS = 1_000;
+/** Layers that are opened before anyone asks for them. */
+const OPENED_MAX = 100;
 
 export class Timeline {
   readonly spec: TimelineSpec;
@@ -72,10 +76,11 @@ export class Timeline {
       generation: context.generation,
     };
     const remote =
-      (await RemoteIndex.takeOver(remoteOptions)) ?? (await bootstrap(context, store, remoteOptions));
+      (await RemoteIndex.open(remoteOptions)) ?? (await bootstrap(context, store, remoteOptions));
     const stack = new LayerStack(remote.position, await store.load(remote.index.layers));
     const timeline = new Timeline(context, spec, { store, remote, stack });
     timeline.#receiver.start();
+    timeline.#takeOver();
     context.onEvent('attached', {
       timelineId: spec.timelineId,
       ms: Math.round(performance.now() - startedAt),
@@ -133,6 +138,22 @@ export class Timeline {
     });
     this.#ticker = setInterval(() => this.#tick(), settings.tickMs);
     this.#ticker.unref();
+  }
+
+  /** While the first reads go on: takes the timeline over, and opens the layers that reads of the head will need. */
+  #takeOver(): void {
+    const { onError, onSuperseded } = this.#context;
+    this.#remote.take().catch((error: unknown) => {
+      if (error instanceof SupersededError) onSuperseded(error);
+      else onError(error, 'taking the timeline over');
+    });
+    const layers = new Set<StoredLayer>();
+    for (const { layers: found } of this.#stack.searchRange(ALL_KEYS, this.ingestedLsn)) {
+      for (const layer of found.deltas) layers.add(layer);
+      if (found.image !== null) layers.add(found.image);
+    }
+    for (const layer of [...layers].slice(0, OPENED_MAX))
+      layer.reader().catch((error: unknown) => onError(error, `opening ${layer.name}`));
   }
 
   #openIngest(): Promise<WalIngest> {

@@ -2,6 +2,7 @@
  * The index object: which layers a timeline consists of, as one generation of pageserver sees it.
  *
  *   projects/{projectId}/layers/{timelineId}/index-{generation, 8 hexadecimal digits}.json
+ *   projects/{projectId}/layers/{timelineId}/index-{generation}.fence       empty: the generation has begun
  *   projects/{projectId}/layers/{timelineId}/{layer name}
  *
  *   line 1   the index as JSON
@@ -41,6 +42,15 @@ export const timelinePrefix = (projectId: string, timelineId: string): string =>
   `projects/${projectId}/layers/${timelineId}/`;
 export const indexName = (generation: number): string =>
   `index-${generation.toString(16).padStart(8, '0')}.json`;
+
+export const fenceName = (generation: number): string =>
+  `index-${generation.toString(16).padStart(8, '0')}.fence`;
+
+/** Generation of a fence's name; null for any other name. */
+export function parseFenceName(name: string): number | null {
+  const match = /^index-([0-9a-f]{8})\.fence$/.exec(name);
+  return match === null ? null : Number.parseInt(match[1], 16);
+}
 
 /** Generation of an index object's name; null for any other name. */
 export function parseIndexName(name: string): number | null {

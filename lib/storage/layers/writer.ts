@@ -1,8 +1,8 @@
 /**
  * Writes a layer: takes entries in order, closes blocks as they fill, and ends with index and footer.
  *
- * Memory is one block and the index. `add` says when a block is full; the caller then awaits `drain`, so that
- * compression (on other threads) and the sink set the pace and not every entry costs a promise.
+ * Memory is a few blocks and the index. `add` says when a block is full; the caller then awaits `drain`, so that
+ * compression (on other threads, COMPRESSIONS_MAX at a time) and the sink set the pace and not every entry costs a promise.
  */
 import { assert } from '../../assert.ts';
 import type { Lsn } from '../../postgres/lsn.ts';
@@ -25,12 +25,16 @@ import { buildFilter, keyHash } from './key-filter.ts';
 /** Takes the bytes of the file in order. */
 export type LayerSink = (bytes: Uint8Array) => void | Promise<void>;
 
+/** Blocks that are being compressed at a time. */
+const COMPRESSIONS_MAX = 3;
+
 export class LayerWriter {
   readonly #timelineId: string;
   readonly #codec: LayerCodec;
   readonly #sink: LayerSink;
   readonly #builder = new BlockBuilder();
-  #full: { key: Key; lsn: Lsn; raw: Uint8Array }[] = [];
+  readonly #full: { key: Key; lsn: Lsn; raw: Uint8Array }[] = [];
+  readonly #compressing: { key: Key; lsn: Lsn; rawLength: number; frame: Promise<Uint8Array> }[] = [];
   readonly #index: Uint8Array[] = [];
   /** Of every key. */
   readonly #hashes: number[] = [];
@@ -77,24 +81,23 @@ export class LayerWriter {
     this.#entryCount++;
     return this.#full.length > 0;
   }
-  /** Compresses and writes the blocks that are full. */
+  /** Compresses the blocks that are full, and writes those that are compressed, in order. */
   async drain(): Promise<void> {
-    const blocks = this.#full;
-    this.#full = [];
-    for (const block of blocks) {
-      const frame = await this.#codec.compress(block.raw);
-      await this.#write(frame);
-      this.#index.push(
-        BlockEntry.encode({
-          key: block.key,
-          lsn: block.lsn,
-          length: frame.length,
-          rawLength: block.raw.length,
-          crc: this.#codec.crc32c(frame),
-        }),
-      );
-      this.#rawBytes += block.raw.length;
+    for (const block of this.#full.splice(0)) {
+      const frame = this.#codec.compress(block.raw);
+      frame.catch(() => undefined); // it is awaited below, perhaps later
+      this.#compressing.push({ key: block.key, lsn: block.lsn, rawLength: block.raw.length, frame });
     }
+    while (this.#compressing.length > COMPRESSIONS_MAX) await this.#writeBlock();
+  }
+  async #writeBlock(): Promise<void> {
+    const { key, lsn, rawLength, frame } = this.#compressing.shift()!;
+    const bytes = await frame;
+    await this.#write(bytes);
+    this.#index.push(
+      BlockEntry.encode({ key, lsn, length: bytes.length, rawLength, crc: this.#codec.crc32c(bytes) }),
+    );
+    this.#rawBytes += rawLength;
   }
   /** Ends the file, which is the layer `descriptor`; returns its size in bytes. */
   async finish(descriptor: LayerDescriptor): Promise<number> {
@@ -105,6 +108,7 @@ export class LayerWriter {
     );
     if (this.#builder.count > 0) this.#closeBlock();
     await this.drain();
+    while (this.#compressing.length > 0) await this.#writeBlock();
     const [startLsn, endLsn] =
       descriptor.kind === 'delta'
         ? [descriptor.startLsn, descriptor.endLsn]

@@ -1,8 +1,10 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { MemoryStorage } from '../../../../containers/pageserver/remote/memory.ts';
 import { StorageError } from '../../../../containers/pageserver/remote/storage.ts';
+import { RemoteIndex } from '../../../../containers/pageserver/timeline/remote-index.ts';
 import { Timeline } from '../../../../containers/pageserver/timeline/timeline.ts';
 import { crc32c } from '../../../../lib/postgres/crc32c.ts';
 import { lsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
@@ -15,7 +17,7 @@ import {
   type Key,
 } from '../../../../lib/storage/key.ts';
 import { layerName } from '../../../../lib/storage/layers/descriptor.ts';
-import { decodeIndex } from '../../../../lib/storage/layers/timeline-index.ts';
+import { decodeIndex, timelinePrefix } from '../../../../lib/storage/layers/timeline-index.ts';
 import { decodeSize } from '../../../../lib/storage/value.ts';
 import type { MemoryStore } from '../../../support/memory-store.ts';
 import {
@@ -42,6 +44,8 @@ function someWal(count: number, seed = 1): WalBuilder {
   }
   return wal;
 }
+
+const objectKey = (name: string) => timelinePrefix(spec.projectId, spec.timelineId) + name;
 
 const contexts: TestContext[] = [];
 const timelines: Timeline[] = [];
@@ -137,7 +141,7 @@ describe('reads', () => {
           const wal = someWal(150, seed);
           const safekeepers = new FakeSafekeepers(wal);
           safekeepers.chunkBytes = chunkBytes;
-          const storage = new MemoryStorage();
+          let storage = new DyingStorage(Infinity);
           const model = await modelOf(wal);
           let generation = 0;
           for (const cut of [...cuts.sort((a, b) => a - b), 149]) {
@@ -146,7 +150,10 @@ describe('reads', () => {
             safekeepers.commit(wal.ends[cut]);
             await timeline.waitFor(wal.ends[cut]);
             if (generation % 2 === 1) await timeline.stop();
-            else timeline.abandon();
+            else {
+              timeline.abandon();
+              storage = storage.survivor();
+            }
           }
           const { timeline } = await attach({ storage, safekeepers, generation: ++generation });
           for (const at of [START_LSN, wal.ends[70], wal.endLsn]) await expectSame(timeline, model, at);
@@ -351,28 +358,91 @@ describe('generations', () => {
     const model = await modelOf(wal);
     const safekeepers = new FakeSafekeepers(wal);
     const storage = new MemoryStorage();
-    const { timeline: older, context } = await attach({ storage, safekeepers, generation: 1 });
+    const settings = { quietMs: 5 };
+    const { timeline: older, context } = await attach({ storage, safekeepers, generation: 1, settings });
     safekeepers.commit(wal.ends[100]);
     await older.waitFor(wal.ends[100]);
+    await idle(older);
     const { timeline: newer } = await attach({ storage, safekeepers, generation: 2 });
+    while (!storage.objects.has(objectKey('index-00000002.fence'))) await nextTurn();
     safekeepers.commit();
     await newer.waitFor(wal.endLsn);
     expect(await context.superseded).toMatchObject({ name: 'SupersededError' });
     older.abandon();
     await newer.stop();
-    const index = decodeIndex(
-      [...storage.objects].find(([key]) => key.endsWith('index-00000002.json'))![1],
-      crc32c,
-    );
+    const index = decodeIndex(storage.objects.get(objectKey('index-00000002.json'))!, crc32c);
     for (const { descriptor, size } of index.layers)
-      expect([...storage.objects].find(([key]) => key.endsWith(layerName(descriptor)))?.[1].length).toBe(
-        size,
-      );
+      expect(storage.objects.get(objectKey(layerName(descriptor)))?.length).toBe(size);
     const { timeline: last } = await attach({ storage, safekeepers, generation: 3 });
     await expectSame(last, model, wal.endLsn);
-    await expect(attach({ storage, safekeepers, generation: 2 })).rejects.toMatchObject({
+    await last.stop();
+    const refused = attach({ storage, safekeepers, generation: 2 });
+    await expect(refused).rejects.toMatchObject({ name: 'SupersededError' });
+  });
+
+  const options = (storage: MemoryStorage, generation: number) => ({
+    storage,
+    crc32c: (bytes: Uint8Array) => crc32c(bytes),
+    prefix: objectKey(''),
+    spec,
+    generation,
+  });
+  const at = (position: number) => ({ lsn: lsn(position), previousLsn: lsn(position - 8) });
+
+  test('what the older one published before our fence is never forgotten, whoever dies when', async () => {
+    const storage = new MemoryStorage();
+    const first = await RemoteIndex.create(options(storage, 1), at(800), []);
+    const second = (await RemoteIndex.open(options(storage, 2)))!;
+    expect(second.position).toEqual(at(800));
+    await first.publish({ position: at(1600) });
+    await expect(second.take()).rejects.toThrow('still at work');
+    await expect(second.publish({ position: at(2400) })).rejects.toThrow('still at work');
+    const third = (await RemoteIndex.open(options(storage, 3)))!;
+    expect(third.position).toEqual(at(1600));
+    await third.publish({ position: at(2400) });
+    for (const each of [first, second])
+      await expect(each.publish({ position: at(3200) })).rejects.toMatchObject({ name: 'SupersededError' });
+    expect((await RemoteIndex.open(options(storage, 4)))!.position).toEqual(at(2400));
+  });
+
+  test('after our fence the older one may put its index, but learns that it must not report it', async () => {
+    const storage = new MemoryStorage();
+    const first = await RemoteIndex.create(options(storage, 1), at(800), []);
+    const second = (await RemoteIndex.open(options(storage, 2)))!;
+    await second.take();
+    await expect(first.publish({ position: at(1600) })).rejects.toMatchObject({ name: 'SupersededError' });
+    expect(first.position).toEqual(at(800));
+    await second.publish({});
+    expect((await RemoteIndex.open(options(storage, 3)))!.position).toEqual(at(800));
+  });
+
+  test('of two that make the timeline at once, the newer one wins', async () => {
+    const storage = new MemoryStorage();
+    const newer = new Promise<void>((resolve, reject) => {
+      storage.before = ({ name, key }) => {
+        if (name !== 'put' || !key.endsWith('index-00000001.json')) return;
+        storage.before = null;
+        return RemoteIndex.create(options(storage, 2), at(1600), []).then(() => resolve(), reject);
+      };
+    });
+    await expect(RemoteIndex.create(options(storage, 1), at(800), [])).rejects.toMatchObject({
       name: 'SupersededError',
     });
+    await newer;
+    expect((await RemoteIndex.open(options(storage, 3)))!.position).toEqual(at(1600));
+  });
+
+  test('old fences and indexes do not pile up', async () => {
+    const storage = new MemoryStorage();
+    await RemoteIndex.create(options(storage, 1), at(800), []);
+    for (let generation = 2; generation < 10; generation++) {
+      const index = (await RemoteIndex.open(options(storage, generation)))!;
+      await index.take();
+      if (generation % 3 === 0) await index.publish({ position: at(800 * generation) });
+    }
+    expect([...storage.objects.keys()].sort()).toEqual(
+      ['index-00000009.fence', 'index-00000009.json'].map(objectKey),
+    );
   });
 });
 
@@ -381,11 +451,18 @@ class DyingStorage extends MemoryStorage {
   changes = 0;
   readonly dead: Promise<void>;
   #died: () => void;
-  readonly #changesMax: number;
+  #changesMax: number;
   constructor(changesMax: number) {
     super();
     this.#changesMax = changesMax;
     ({ promise: this.dead, resolve: this.#died } = Promise.withResolvers<void>());
+  }
+  /** What is left for others; this one dies now. */
+  survivor(): DyingStorage {
+    this.#changesMax = 0;
+    const survivor = new DyingStorage(Infinity);
+    for (const [key, bytes] of this.objects) survivor.objects.set(key, bytes);
+    return survivor;
   }
   async #step(change: () => Promise<void>): Promise<void> {
     if (this.changes < this.#changesMax) {
@@ -422,10 +499,8 @@ test('a kill between any two changes of storage loses nothing', async () => {
     await Promise.race([storage.dead, run(storage, safekeepers)]);
     for (const each of timelines.splice(0)) each.abandon();
     const reported = safekeepers.lastReport?.remoteConsistentLsn ?? START_LSN;
-    const survived = new MemoryStorage();
-    for (const [key, bytes] of storage.objects) survived.objects.set(key, bytes);
     const { timeline: next } = await attach({
-      storage: survived,
+      storage: storage.survivor(),
       safekeepers: allCommitted(wal),
       generation: 2,
     });
