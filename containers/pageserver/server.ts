@@ -6,6 +6,7 @@
  *   POST /stop                                  uploads everything, answers 204, then the process ends
  *   GET  /inspect/timelines/{id}                positions, memory, layers (also …/layers)
  *   GET  /inspect/timelines/{id}/page           ?spc=&db=&rel=&fork=&block= or ?slru=&segment=&block=, [&lsn=]: 8192 bytes
+ *   GET  /inspect/timelines/{id}/pages          ?runs=[&lsn=] (read/inspected-runs.ts): 8192 bytes for each page
  *   GET  /inspect/timelines/{id}/relations      [?lsn=]: forks and their sizes
  *   GET  /inspect/timelines/{id}/boot           [?lsn=]: the boot manifest
  *
@@ -24,13 +25,13 @@ import {
   decodePageRequest,
   encodePageResponse,
   PAGES_MAX,
-  SLRU_KINDS,
   type PageErrorCode,
   type PageRun,
 } from '../../lib/protocol/pages.ts';
 import type { TimelineSpec } from '../../lib/protocol/specs.ts';
 import { buildBootManifest } from '../../lib/storage/state/boot-manifest.ts';
 import type { Pageserver } from './pageserver.ts';
+import { formatRuns, inspectedPage, inspectedRuns } from './read/inspected-runs.ts';
 import { answerPageRequest, readRuns } from './read/page-service.ts';
 import { describeFailure, TimelineError } from './timeline/errors.ts';
 import type { Timeline } from './timeline/timeline.ts';
@@ -173,7 +174,8 @@ function routes({ pageserver, stop, onError }: ServerOptions): Hono {
     });
   inspect('', (timeline, c) => c.json(timeline.status()));
   inspect('/layers', (timeline, c) => c.json(timeline.status()));
-  inspect('/page', inspectPage);
+  inspect('/page', (timeline, c) => inspectPages(timeline, c, [inspectedPage((name) => c.req.query(name))]));
+  inspect('/pages', (timeline, c) => inspectPages(timeline, c, inspectedRuns(c.req.query('runs') ?? '')));
   inspect('/relations', async (timeline, c) => {
     const { manifest } = await buildBootManifest(timeline.view(await lsnOf(timeline, c)));
     return c.json({ lsn: manifest.lsn, relations: manifest.relations, slrus: manifest.slrus });
@@ -207,43 +209,18 @@ async function lsnOf(timeline: Timeline, c: Context): Promise<Lsn> {
   return timeline.waitFor(lsn);
 }
 
-async function inspectPage(timeline: Timeline, c: Context): Promise<Response> {
-  const run = runOf(c);
+async function inspectPages(timeline: Timeline, c: Context, runs: PageRun[]): Promise<Response> {
   const lsn = await lsnOf(timeline, c);
-  const [page] = await readRuns(timeline, [run], lsn);
-  if (page === null)
+  const pages = await readRuns(timeline, runs, lsn);
+  const found = pages.filter((page) => page !== null);
+  if (found.length < pages.length)
     throw new TimelineError(
       'notFound',
-      `there is no such page as of ${formatLsn(lsn)}: ${JSON.stringify(run)}`,
+      `there is no page ${pages.indexOf(null)} of these as of ${formatLsn(lsn)}: ${formatRuns(runs)}`,
     );
-  return c.body(page.slice().buffer, 200, {
+  return c.body(new Uint8Array(Buffer.concat(found)).buffer, 200, {
     'content-type': 'application/octet-stream',
     'x-ebb-lsn': formatLsn(lsn),
     'x-ebb-ingested-lsn': formatLsn(timeline.ingestedLsn),
   });
-}
-
-function runOf(c: Context): PageRun {
-  const number = (name: string, max: number, missing?: number): number => {
-    const text = c.req.query(name);
-    if (text === undefined && missing !== undefined) return missing;
-    if (text === undefined || !/^\d{1,10}$/.test(text) || Number(text) > max)
-      throw new TimelineError('malformed', `${name}=${text ?? ''}: a number up to ${max} expected`);
-    return Number(text);
-  };
-  const block = number('block', 0xffff_fffe);
-  const slru = c.req.query('slru');
-  if (slru === undefined) {
-    const relation = {
-      spcOid: number('spc', 0xffff_ffff),
-      dbOid: number('db', 0xffff_ffff),
-      relNumber: number('rel', 0xffff_ffff),
-      fork: number('fork', 3, 0),
-    };
-    return { kind: 'relation', ...relation, block, count: 1 };
-  }
-  const kind = SLRU_KINDS.find((each) => each === slru);
-  if (kind === undefined)
-    throw new TimelineError('malformed', `slru=${slru}: one of ${SLRU_KINDS.join(', ')} expected`);
-  return { kind: 'slru', slru: kind, segment: number('segment', 0xffff_ffff), block, count: 1 };
 }

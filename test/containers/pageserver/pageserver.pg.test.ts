@@ -236,9 +236,13 @@ describe('the process', () => {
     expect((await page.arrayBuffer()).byteLength).toBe(8192);
     const slru = await pageserver.inspect(timeline, '/page?slru=pg_xact&segment=0&block=0');
     expect((await slru.arrayBuffer()).byteLength).toBe(8192);
+    const pages = await pageserver.inspect(timeline, '/pages?runs=pg_xact:0/0/1,1664/0/1262/0/0/1');
+    expect((await pages.arrayBuffer()).byteLength).toBe(2 * 8192);
     for (const [rest, status, code] of [
       ['/page?spc=1663&db=5&rel=1&block=0', 404, 'notFound'],
       ['/page?spc=1663&db=5&rel=x&block=0', 400, 'malformed'],
+      ['/pages?runs=1664/0/1262/0/0/1000', 404, 'notFound'],
+      ['/pages', 400, 'malformed'],
       ['/page?slru=pg_none&segment=0&block=0', 400, 'malformed'],
       ['/relations?lsn=nonsense', 400, 'malformed'],
       ['/relations?lsn=0/8', 410, 'belowWindow'],
