@@ -191,7 +191,7 @@ export class Compute {
       dataDirectory:
         booted === null ? null : { mode: booted.directory.mode, ...booted.directory.statistics() },
       connections: this.#gateway.connections,
-      sqlConnections: this.#sql.poolSize,
+      sqlConnections: this.#sql.connections,
       idleMs: this.#idle.idleMs,
     };
   }

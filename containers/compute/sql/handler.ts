@@ -41,8 +41,9 @@ export class SqlHandler {
     });
   }
 
-  get poolSize(): number {
-    return this.#pool.size;
+  get connections(): { size: number; idle: number } {
+    const { size, idle } = this.#pool;
+    return { size, idle };
   }
 
   /** The answer; aborting `request.signal` cancels what runs. */

@@ -47,6 +47,10 @@ export class ConnectionPool {
   get size(): number {
     return this.#count;
   }
+  /** Of `size`, those that wait for somebody. */
+  get idle(): number {
+    return this.#idle.values().reduce((sum, list) => sum + list.length, 0);
+  }
 
   /** Runs `use` on a connection of `login`. Throws what it throws, PoolError, or ConnectionError. */
   async with<T>(login: Login, use: (connection: Connection) => Promise<T>): Promise<T> {
