@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ConnectionError } from '../../../../containers/compute/postgres/connection.ts';
@@ -58,16 +58,17 @@ test('Postgres does not outlive the process that started it', async () => {
   const script = `
     const { ComputePostgres } = await import(${JSON.stringify(import.meta.resolve('../../../support/compute-postgres.ts'))});
     const compute = await ComputePostgres.start();
-    console.log(JSON.stringify({ pid: compute.postmaster.pid }));
+    console.log(JSON.stringify({ pid: compute.postmaster.pid, home: compute.home }));
     setInterval(() => {}, 1000);`;
   const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [line] = (await once(parent.stdout, 'data')) as [Buffer];
-  const { pid } = JSON.parse(line.toString()) as { pid: number };
+  const { pid, home } = JSON.parse(line.toString()) as { pid: number; home: string };
   expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain('postgres');
   parent.kill('SIGKILL');
   while (isAlive(pid)) await new Promise((resolve) => setImmediate(resolve));
+  rmSync(home, { recursive: true, force: true });
 });
 function isAlive(pid: number): boolean {
   try {
