@@ -112,12 +112,12 @@ export class StoredLayer implements LayerSource {
     }
   }
   /** As LayerReader.scan. */
-  async *scan(range: KeyRange): AsyncGenerator<LayerEntry> {
+  async *scan(range: KeyRange, remember: boolean): AsyncGenerator<LayerEntry> {
     let last: LayerEntry | null = null;
     for (;;) {
       try {
         const rest: KeyRange = { first: last?.key ?? range.first, last: range.last };
-        for await (const entry of (await this.reader()).scan(rest)) {
+        for await (const entry of (await this.reader()).scan(rest, remember)) {
           if (last !== null && entry.key === last.key && entry.lsn <= last.lsn) continue;
           last = entry;
           yield entry;

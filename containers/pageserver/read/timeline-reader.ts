@@ -105,10 +105,10 @@ export class TimelineReader {
   ): Promise<void> {
     const floor = layers.image?.descriptor.lsn ?? -1;
     if (layers.image !== null)
-      for await (const { key, lsn: at, value } of layers.image.scan(keys))
+      for await (const { key, lsn: at, value } of layers.image.scan(keys, true))
         keepNewest(into, key, { lsn: at, value });
     for (const layer of layers.deltas)
-      for await (const { key, lsn: at, value } of layer.scan(keys))
+      for await (const { key, lsn: at, value } of layer.scan(keys, true))
         if (at > floor && at <= lsn) keepNewest(into, key, { lsn: at, value });
   }
 }

@@ -101,7 +101,7 @@ export class Compactor {
     const inputs = this.#level0();
     const startLsn = (inputs[0].descriptor as DeltaDescriptor).startLsn;
     const endLsn = (inputs[inputs.length - 1].descriptor as DeltaDescriptor).endLsn;
-    const entries = mergeEntries(inputs.map((layer) => layer.scan(ALL_KEYS)));
+    const entries = mergeEntries(inputs.map((layer) => layer.scan(ALL_KEYS, false)));
     await this.#writeAndSwap(inputs, async (write) => {
       let next = await entries.next();
       while (!next.done) {

@@ -131,11 +131,13 @@ export class LayerReader {
     return false;
   }
 
-  /** Every entry of the range, ascending. Holds one block at a time, and leaves none in the cache. */
-  async *scan(range: KeyRange): AsyncGenerator<LayerEntry> {
+  /** Every entry of the range, ascending. Holds one block at a time; `remember` leaves them in the cache. */
+  async *scan(range: KeyRange, remember: boolean): AsyncGenerator<LayerEntry> {
     const first = Math.max(0, this.#blockAtOrBefore(range.first, 0 as Lsn));
     for (let at = first; at < this.blockCount && this.#index.firstKeys[at] <= range.last; at++) {
-      const block = await (this.#cache.get(this.#blockId(at)) ?? this.#readBlock(at));
+      const block = await (remember
+        ? this.block(at)
+        : (this.#cache.get(this.#blockId(at)) ?? this.#readBlock(at)));
       const from = block.lastAtOrBefore(range.first, -1 as Lsn) + 1;
       for (let entry = from; entry < block.count; entry++) {
         const key = block.key(entry);

@@ -50,7 +50,7 @@ test('what was written is found by key and LSN, and scanned in order', async () 
         }
         for (const range of [ALL_KEYS, kindRange('relationSize'), { first: page(2, 3), last: page(3, 1) }]) {
           const scanned: string[] = [];
-          for await (const entry of reader.scan(range)) scanned.push(`${entry.key}${entry.lsn}`);
+          for await (const entry of reader.scan(range, false)) scanned.push(`${entry.key}${entry.lsn}`);
           const expected = entries.filter((entry) => range.first <= entry.key && entry.key <= range.last);
           expect(scanned).toEqual(expected.map((entry) => `${entry.key}${entry.lsn}`));
         }
@@ -107,7 +107,7 @@ describe('a damaged file', () => {
             const found: Version[] = [];
             await reader.collect(entry.key, lsn(100), entry.lsn, found);
             expect(Buffer.compare(found[0].value, entry.value)).toBe(0);
-            for await (const scanned of reader.scan(ALL_KEYS)) expect(scanned.value.length).toBe(502);
+            for await (const scanned of reader.scan(ALL_KEYS, true)) expect(scanned.value.length).toBe(502);
             expect.unreachable('a scan of everything must meet the flipped bit');
           } catch (error) {
             expect(error).toBeInstanceOf(LayerError);
