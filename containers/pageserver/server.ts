@@ -20,7 +20,6 @@ import { getRequestListener } from '@hono/node-server';
 import { Hono, type Context } from 'hono';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { formatLsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
-import { MalformedMessage } from '../../lib/protocol/bytes.ts';
 import {
   decodePageRequest,
   encodePageResponse,
@@ -76,6 +75,7 @@ export function createPageserver(options: ServerOptions): Server {
         ? null
         : '404 Not Found';
     if (status !== null) {
+      socket.on('error', () => socket.destroy());
       socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
@@ -134,8 +134,7 @@ function servePages(
     try {
       request = decodePageRequest(data);
     } catch (error) {
-      if (!(error instanceof MalformedMessage || error instanceof RangeError)) throw error;
-      socket.close(CLOSE.malformed, error.message.slice(0, 120));
+      socket.close(CLOSE.malformed, (error as Error).message.slice(0, 120));
       return;
     }
     const startedAt = performance.now();

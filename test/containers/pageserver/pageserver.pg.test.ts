@@ -223,9 +223,16 @@ describe('the process', () => {
     expect((await fetch(`${pageserver.url}/stop`, { method: 'POST' })).status).toBe(401);
     const foreign = await PageClient.connect(pageserver, { ...timeline, projectId: 'another' });
     expect(await foreign.closed).toMatchObject({ code: 1011 });
-    const client = await PageClient.connect(pageserver, timeline);
-    client.socket.send(Buffer.from([1, 2, 3]));
-    expect(await client.closed).toMatchObject({ code: 1002 });
+    for (const bytes of [
+      [],
+      [1, 2, 3],
+      [9, ...Array.from({ length: 12 }, () => 255)],
+      new Uint8Array(40_000),
+    ]) {
+      const client = await PageClient.connect(pageserver, timeline);
+      client.socket.send(Buffer.from(bytes));
+      expect([1002, 1009], `${bytes.length} bytes`).toContain((await client.closed).code);
+    }
 
     const page = await pageserver.inspect(
       timeline,
