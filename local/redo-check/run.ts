@@ -23,7 +23,7 @@ async function runCluster(kind: OracleCluster, { long, tell }: RunOptions): Prom
   for (let round = 1; round <= (long ? LONG_ROUNDS : 1); round++) {
     for (const workload of kind.workloads) {
       const started = performance.now();
-      await runWorkload(cluster, workload, round);
+      await runWorkload(cluster, workload, { round, checkpoints: kind.checkpoints });
       tell(`${workload.name}: ${Math.round(performance.now() - started)} ms`);
     }
   }

@@ -6,7 +6,7 @@
  */
 import { addItem, PAI_OVERWRITE } from '../page/add-item.ts';
 import { deleteIndexTupleKeepingPointers, resizeIndexTuple } from '../page/compact.ts';
-import { maskHintBits, maskLsnAndChecksum, maskUnusedSpace } from '../page/mask.ts';
+import { LSN_AND_CHECKSUM, maskUnusedSpace } from '../page/mask.ts';
 import {
   copyBytes,
   initPage,
@@ -61,18 +61,22 @@ export const brin: ResourceManager = {
     apply(record, block, page);
     return true;
   },
-  mask(page: Page): void {
-    maskLsnAndChecksum(page);
-    maskHintBits(page);
-    const type = pageType(page);
-    const hasHole = type === PAGE_TYPE_META && pageLower(page) > PAGE_HEADER_BYTES;
-    if (type === PAGE_TYPE_REGULAR || hasHole) maskUnusedSpace(page);
-    page.data.setUint16(
-      PAGE_BYTES - 4,
-      page.data.getUint16(PAGE_BYTES - 4, true) & ~BRIN_EVACUATE_PAGE,
-      true,
-    );
-  },
+  masks: [
+    LSN_AND_CHECKSUM,
+    {
+      what: 'unused space of summaries and of the metapage',
+      apply: (page) => {
+        const type = pageType(page);
+        const hasHole = type === PAGE_TYPE_META && pageLower(page) > PAGE_HEADER_BYTES;
+        if (type === PAGE_TYPE_REGULAR || hasHole) maskUnusedSpace(page);
+      },
+    },
+    {
+      what: 'BRIN_EVACUATE_PAGE',
+      apply: ({ data }) =>
+        data.setUint16(PAGE_BYTES - 4, data.getUint16(PAGE_BYTES - 4, true) & ~BRIN_EVACUATE_PAGE, true),
+    },
+  ],
 };
 
 function apply(record: WalRecord, block: BlockReference, page: Page): void {

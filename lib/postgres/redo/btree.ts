@@ -7,7 +7,7 @@
 import { addItem, makeItem } from '../page/add-item.ts';
 import { deleteIndexTuple } from '../page/compact.ts';
 import { copyBytes, itemLength, itemOffset, storedItem, type Page } from '../page/page.ts';
-import { maskHintBits, maskLinePointerFlags, maskLsnAndChecksum, maskUnusedSpace } from '../page/mask.ts';
+import { LSN_AND_CHECKSUM, maskLinePointerFlags, UNUSED_SPACE } from '../page/mask.ts';
 import { restartPage } from '../page/restart.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import {
@@ -66,15 +66,28 @@ export const btree: ResourceManager = {
     apply(record, block, page);
     return true;
   },
-  mask(page: Page): void {
-    maskLsnAndChecksum(page);
-    maskHintBits(page);
-    maskUnusedSpace(page);
-    checkBtreePage(page);
-    if (btreeFlags(page) & BTP_LEAF) maskLinePointerFlags(page);
-    setBtreeFlags(page, btreeFlags(page) & ~(BTP_HAS_GARBAGE | BTP_SPLIT_END));
-    setCycleId(page, 0);
-  },
+  masks: [
+    LSN_AND_CHECKSUM,
+    UNUSED_SPACE,
+    {
+      what: 'line pointer flags of leaves',
+      apply: (page) => {
+        checkBtreePage(page);
+        if (btreeFlags(page) & BTP_LEAF) maskLinePointerFlags(page);
+      },
+    },
+    {
+      what: 'BTP_HAS_GARBAGE',
+      apply: (page) => setBtreeFlags(page, btreeFlags(page) & ~BTP_HAS_GARBAGE),
+    },
+    {
+      what: 'BTP_SPLIT_END and the vacuum cycle',
+      apply: (page) => {
+        setBtreeFlags(page, btreeFlags(page) & ~BTP_SPLIT_END);
+        setCycleId(page, 0);
+      },
+    },
+  ],
 };
 
 function apply(record: WalRecord, block: BlockReference, page: Page): void {

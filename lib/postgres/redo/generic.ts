@@ -3,7 +3,7 @@
  *
  * Source: generic_redo in access/transam/generic_xlog.c.
  */
-import { maskLsnAndChecksum, maskUnusedSpace } from '../page/mask.ts';
+import { LSN_AND_CHECKSUM } from '../page/mask.ts';
 import { checkPagePointers, PAGE_BYTES, pageLower, pageUpper, type Page } from '../page/page.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { MalformedRecord } from './errors.ts';
@@ -25,8 +25,5 @@ export const generic: ResourceManager = {
     page.bytes.fill(0, pageLower(page), pageUpper(page));
     return true;
   },
-  mask(page: Page): void {
-    maskLsnAndChecksum(page);
-    maskUnusedSpace(page);
-  },
+  masks: [LSN_AND_CHECKSUM],
 };

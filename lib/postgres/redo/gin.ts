@@ -5,7 +5,7 @@
  */
 import { addItem } from '../page/add-item.ts';
 import { deleteIndexTuple } from '../page/compact.ts';
-import { maskHintBits, maskLsnAndChecksum, maskPageContent, maskUnusedSpace } from '../page/mask.ts';
+import { LSN_AND_CHECKSUM, maskPageContent, maskUnusedSpace } from '../page/mask.ts';
 import {
   copyBytes,
   itemCount,
@@ -71,13 +71,22 @@ export const gin: ResourceManager = {
     apply(record, block, page);
     return true;
   },
-  mask(page: Page): void {
-    maskLsnAndChecksum(page);
-    maskHintBits(page);
-    checkGinPage(page);
-    if (ginFlags(page) & GIN_DELETED) maskPageContent(page);
-    else if (pageLower(page) > PAGE_HEADER_BYTES) maskUnusedSpace(page);
-  },
+  masks: [
+    LSN_AND_CHECKSUM,
+    {
+      what: 'content of deleted pages',
+      apply: (page) => {
+        checkGinPage(page);
+        if (ginFlags(page) & GIN_DELETED) maskPageContent(page);
+      },
+    },
+    {
+      what: 'unused space',
+      apply: (page) => {
+        if (pageLower(page) > PAGE_HEADER_BYTES) maskUnusedSpace(page);
+      },
+    },
+  ],
 };
 
 function apply(record: WalRecord, block: BlockReference, page: Page): void {

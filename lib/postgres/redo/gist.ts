@@ -5,7 +5,7 @@
  */
 import { addItem } from '../page/add-item.ts';
 import { deleteIndexTuple, deleteIndexTuples, resizeIndexTuple } from '../page/compact.ts';
-import { maskHintBits, maskLinePointerFlags, maskLsnAndChecksum, maskUnusedSpace } from '../page/mask.ts';
+import { LSN_AND_CHECKSUM, maskLinePointerFlags, UNUSED_SPACE } from '../page/mask.ts';
 import {
   copyBytes,
   initPage,
@@ -64,15 +64,31 @@ export const gist: ResourceManager = {
   afterImage(record: WalRecord, block: BlockReference, page: Page): void {
     if (isLeftChild(record, block)) clearFollowRight(record, page);
   },
-  mask(page: Page): void {
-    maskLsnAndChecksum(page);
-    maskHintBits(page);
-    maskUnusedSpace(page);
-    checkGistPage(page);
-    setNsn(page, 0, 0);
-    setGistFlags(page, (gistFlags(page) | F_FOLLOW_RIGHT) & ~F_HAS_GARBAGE);
-    if (gistFlags(page) & F_LEAF) maskLinePointerFlags(page);
-  },
+  masks: [
+    LSN_AND_CHECKSUM,
+    UNUSED_SPACE,
+    {
+      what: 'the node sequence number',
+      apply: (page) => {
+        checkGistPage(page);
+        setNsn(page, 0, 0);
+      },
+    },
+    {
+      what: 'F_FOLLOW_RIGHT',
+      apply: (page) => setGistFlags(page, gistFlags(page) | F_FOLLOW_RIGHT),
+    },
+    {
+      what: 'line pointer flags of leaves',
+      apply: (page) => {
+        if (gistFlags(page) & F_LEAF) maskLinePointerFlags(page);
+      },
+    },
+    {
+      what: 'F_HAS_GARBAGE',
+      apply: (page) => setGistFlags(page, gistFlags(page) & ~F_HAS_GARBAGE),
+    },
+  ],
 };
 
 function apply(record: WalRecord, block: BlockReference, page: Page): void {

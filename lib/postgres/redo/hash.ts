@@ -7,13 +7,7 @@
  */
 import { addItem } from '../page/add-item.ts';
 import { deleteIndexTuples } from '../page/compact.ts';
-import {
-  maskHintBits,
-  maskLinePointerFlags,
-  maskLsnAndChecksum,
-  maskPageContent,
-  maskUnusedSpace,
-} from '../page/mask.ts';
+import { LSN_AND_CHECKSUM, maskLinePointerFlags, UNUSED_SPACE } from '../page/mask.ts';
 import type { Page } from '../page/page.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { MalformedRecord, UnsupportedRecord } from './errors.ts';
@@ -75,16 +69,22 @@ export const hash: ResourceManager = {
       splitAllocate(record, block, page);
     if (typeOf(record) === XLOG_HASH_SPLIT_COMPLETE) splitComplete(record, block, page);
   },
-  mask(page: Page): void {
-    maskLsnAndChecksum(page);
-    maskHintBits(page);
-    maskUnusedSpace(page);
-    checkHashPage(page);
-    const type = hashFlags(page) & LH_PAGE_TYPE;
-    if (type === 0) maskPageContent(page);
-    else if (type === LH_BUCKET_PAGE || type === LH_OVERFLOW_PAGE) maskLinePointerFlags(page);
-    if (type !== 0) setHashFlags(page, hashFlags(page) & ~LH_PAGE_HAS_DEAD_TUPLES);
-  },
+  masks: [
+    LSN_AND_CHECKSUM,
+    UNUSED_SPACE,
+    {
+      what: 'line pointer flags of buckets',
+      apply: (page) => {
+        checkHashPage(page);
+        const type = hashFlags(page) & LH_PAGE_TYPE;
+        if (type === LH_BUCKET_PAGE || type === LH_OVERFLOW_PAGE) maskLinePointerFlags(page);
+      },
+    },
+    {
+      what: 'LH_PAGE_HAS_DEAD_TUPLES',
+      apply: (page) => setHashFlags(page, hashFlags(page) & ~LH_PAGE_HAS_DEAD_TUPLES),
+    },
+  ],
 };
 
 function apply(record: WalRecord, block: BlockReference, page: Page): boolean {

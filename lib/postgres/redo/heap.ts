@@ -22,7 +22,7 @@ import {
 } from '../page/visibility-map.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { MalformedRecord, UnsupportedRecord } from './errors.ts';
-import { maskHeapPage } from './heap-mask.ts';
+import { heapMasks } from './heap-mask.ts';
 import {
   clearCommandId,
   headerLength,
@@ -104,7 +104,7 @@ export const heap: ResourceManager = {
         throw new UnsupportedRecord('this type has no block references');
     }
   },
-  mask: maskHeapPage,
+  masks: heapMasks,
 };
 
 /** Clears visibility bits of the record's heap block in the page of the map that it names. (heap_xlog_vm_clear) */

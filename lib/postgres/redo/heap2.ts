@@ -28,7 +28,7 @@ import {
   XLOG_HEAP_INIT_PAGE,
   XLOG_HEAP_OPMASK,
 } from './heap.ts';
-import { maskHeapPage } from './heap-mask.ts';
+import { heapMasks } from './heap-mask.ts';
 import { setInfobits, setInfomask, setInfomask2, setXmax, setXvac, tupleAt } from './heap-tuple.ts';
 import { needMain, requiredBlock, type ResourceManager } from './resource-manager.ts';
 
@@ -70,7 +70,7 @@ export const heap2: ResourceManager = {
         throw new UnsupportedRecord('this type has no block references');
     }
   },
-  mask: maskHeapPage,
+  masks: heapMasks,
 };
 
 /**

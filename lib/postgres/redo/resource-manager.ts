@@ -1,4 +1,5 @@
 /** What each resource manager's file in this folder provides. */
+import type { PageMask } from '../page/mask.ts';
 import { copyBytes, type Page } from '../page/page.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { MalformedRecord } from './errors.ts';
@@ -14,10 +15,10 @@ export interface ResourceManager {
   /** What is still to be done to a page that was restored from the record's image, for the few records that need it. */
   afterImage?(record: WalRecord, block: BlockReference, page: Page): void;
   /**
-   * rm_mask: blanks what Postgres lets differ between a page and its redo. Left out where Postgres has none: then
-   * nothing is compared. Throws PageError.
+   * rm_mask: what Postgres lets differ between a page and its redo. Left out where Postgres has none: then nothing is
+   * compared.
    */
-  mask?(page: Page, blockNumber: number): void;
+  readonly masks?: readonly PageMask[];
 }
 
 /** The block reference of `id`, or undefined. */

@@ -4,7 +4,7 @@
  * Source: seq_redo in commands/sequence.c.
  */
 import { addItem } from '../page/add-item.ts';
-import { maskLsnAndChecksum, maskUnusedSpace } from '../page/mask.ts';
+import { LSN_AND_CHECKSUM } from '../page/mask.ts';
 import { initPage, pageSpecial, type Page } from '../page/page.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { UnsupportedRecord } from './errors.ts';
@@ -24,8 +24,5 @@ export const sequence: ResourceManager = {
     addItem(page, record.bytes, record.mainStart + LOCATOR_BYTES, record.mainLength - LOCATOR_BYTES, 1);
     return true;
   },
-  mask(page: Page): void {
-    maskLsnAndChecksum(page);
-    maskUnusedSpace(page);
-  },
+  masks: [LSN_AND_CHECKSUM],
 };

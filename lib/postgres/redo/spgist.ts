@@ -4,7 +4,7 @@
  * Source: spg_redo in access/spgist/spgxlog.c, layouts in access/spgxlog.h.
  */
 import { deleteIndexTuple, deleteIndexTuples } from '../page/compact.ts';
-import { maskHintBits, maskLsnAndChecksum, maskUnusedSpace } from '../page/mask.ts';
+import { LSN_AND_CHECKSUM, maskUnusedSpace } from '../page/mask.ts';
 import { existingItem, itemCount, PAGE_HEADER_BYTES, pageLower, type Page } from '../page/page.ts';
 import type { BlockReference, WalRecord } from '../wal/record.ts';
 import { MalformedRecord, UnsupportedRecord } from './errors.ts';
@@ -47,11 +47,15 @@ export const spgist: ResourceManager = {
     apply(record, block, page);
     return true;
   },
-  mask(page: Page): void {
-    maskLsnAndChecksum(page);
-    maskHintBits(page);
-    if (pageLower(page) >= PAGE_HEADER_BYTES) maskUnusedSpace(page);
-  },
+  masks: [
+    LSN_AND_CHECKSUM,
+    {
+      what: 'unused space',
+      apply: (page) => {
+        if (pageLower(page) >= PAGE_HEADER_BYTES) maskUnusedSpace(page);
+      },
+    },
+  ],
 };
 
 function apply(record: WalRecord, block: BlockReference, page: Page): void {

@@ -4,6 +4,7 @@ import type { Workload } from './workload.ts';
 export const brinWorkloads: Workload[] = [
   {
     name: 'brin: summaries made, grown, moved and dropped; a map of several pages',
+    checks: 'brin,generic',
     reaches: [
       'BRIN/CREATE_INDEX',
       'BRIN/INSERT',
@@ -37,6 +38,7 @@ export const brinWorkloads: Workload[] = [
   },
   {
     name: 'brin: regular pages make room for the map',
+    checks: 'brin,generic',
     reaches: ['BRIN/UPDATE+INIT', 'BRIN/REVMAP_EXTEND'],
     async run(db) {
       // 1360 ranges to a page of the map: its second page takes the place of a page of summaries.
@@ -53,6 +55,7 @@ export const brinWorkloads: Workload[] = [
   },
   {
     name: 'generic: bloom',
+    checks: 'brin,generic',
     reaches: ['Generic/Generic'],
     async run(db) {
       await db.run(

@@ -4,6 +4,7 @@ import type { Workload } from './workload.ts';
 export const heapWorkloads: Workload[] = [
   {
     name: 'heap: insert, update, delete with every kind of tuple',
+    checks: 'heap,heap2,sequence',
     reaches: [
       'Heap/INSERT',
       'Heap/INSERT+INIT',
@@ -37,6 +38,7 @@ export const heapWorkloads: Workload[] = [
   },
   {
     name: 'heap: COPY and multi-insert, frozen and not',
+    checks: 'heap,heap2,sequence',
     reaches: ['Heap2/MULTI_INSERT', 'Heap2/MULTI_INSERT+INIT'],
     async run(db) {
       await db.run(
@@ -56,6 +58,7 @@ export const heapWorkloads: Workload[] = [
   },
   {
     name: 'heap: row locks, multixacts, locks on updated versions',
+    checks: 'heap,heap2,sequence',
     reaches: ['Heap/LOCK', 'Heap2/LOCK_UPDATED'],
     async run(db) {
       await db.run(
@@ -86,6 +89,7 @@ export const heapWorkloads: Workload[] = [
   },
   {
     name: 'heap: speculative insertion, confirmed and given up',
+    checks: 'heap,heap2,sequence',
     reaches: ['Heap/HEAP_CONFIRM'],
     async run(db) {
       await db.run(
@@ -103,6 +107,7 @@ export const heapWorkloads: Workload[] = [
   },
   {
     name: 'heap: pruning, freezing and visibility',
+    checks: 'heap,heap2,sequence',
     reaches: [
       'Heap2/PRUNE_ON_ACCESS',
       'Heap2/PRUNE_VACUUM_SCAN',
@@ -144,6 +149,7 @@ export const heapWorkloads: Workload[] = [
   },
   {
     name: 'heap: TOAST, in-place updates, partition moves, cluster, vacuum full, truncate',
+    checks: 'heap,heap2,sequence',
     reaches: ['Heap/INPLACE', 'Heap/TRUNCATE', 'Heap2/NEW_CID'],
     async run(db) {
       await db.run(
@@ -174,6 +180,7 @@ export const heapWorkloads: Workload[] = [
   },
   {
     name: 'heap: catalogs rewritten under a logical slot',
+    checks: 'heap,heap2,sequence',
     reaches: ['Heap2/REWRITE'],
     async run(db) {
       await db.run(
@@ -196,6 +203,7 @@ export const heapWorkloads: Workload[] = [
   },
   {
     name: 'heap: sequences',
+    checks: 'heap,heap2,sequence',
     reaches: ['Sequence/LOG'],
     async run(db) {
       await db.run(

@@ -4,6 +4,7 @@ import type { Workload } from './workload.ts';
 export const spgistWorkloads: Workload[] = [
   {
     name: 'spgist: radix tree of text, quad and kd trees, ranges, addresses, nulls',
+    checks: 'spgist',
     reaches: [
       'SPGist/ADD_LEAF',
       'SPGist/MOVE_LEAFS',
@@ -21,12 +22,12 @@ export const spgistWorkloads: Workload[] = [
         'create index trees_a on trees using spgist (a)',
         'create index trees_b on trees using spgist (b)',
         `insert into trees select md5(i::text), point(i % 101, i % 97), int4range(i, i + i % 20), ('10.' || i % 200 || '.1.' || i % 250)::inet,
-           box(point(i, i), point(i % 7, i)) from generate_series(1, 2500) i`,
+           box(point(i, i), point(i % 7, i)) from generate_series(1, 900) i`,
         // Long common prefixes that are later split.
         `insert into trees select repeat('common prefix ', 20) || i from generate_series(1, 300) i`,
         `insert into trees select repeat('common prefix ', 10) || 'other' || i from generate_series(1, 300) i`,
         `insert into trees select repeat('common', i) from generate_series(1, 60) i`,
-        `insert into trees select chr(33 + i % 90) || chr(40 + i % 70) || i from generate_series(1, 1500) i`,
+        `insert into trees select chr(33 + i % 90) || chr(40 + i % 70) || i from generate_series(1, 600) i`,
         'insert into trees (t) select null from generate_series(1, 600)',
         'insert into trees (p) select point(1, 1) from generate_series(1, 800)', // all the same
       );
@@ -34,6 +35,7 @@ export const spgistWorkloads: Workload[] = [
   },
   {
     name: 'spgist: inner tuples that outgrow their page',
+    checks: 'spgist',
     reaches: ['SPGist/ADD_NODE', 'SPGist/SPLIT_TUPLE'],
     async run(db) {
       await db.run(
@@ -51,6 +53,7 @@ export const spgistWorkloads: Workload[] = [
   },
   {
     name: 'spgist: vacuum of leaves, of a root, of redirects',
+    checks: 'spgist',
     reaches: ['SPGist/VACUUM_LEAF', 'SPGist/VACUUM_ROOT', 'SPGist/VACUUM_REDIRECT'],
     async run(db) {
       await db.run(
@@ -61,10 +64,10 @@ export const spgistWorkloads: Workload[] = [
         'vacuum small',
         'create table thinned (t text)',
         'create index on thinned using spgist (t)',
-        `insert into thinned select md5(i::text) from generate_series(1, 4000) i`,
+        `insert into thinned select md5(i::text) from generate_series(1, 2500) i`,
         'delete from thinned where random() < 0.5',
         'vacuum thinned',
-        `insert into thinned select md5((i * 3)::text) from generate_series(1, 2000) i`,
+        `insert into thinned select md5((i * 3)::text) from generate_series(1, 1000) i`,
         'select txid_current()',
         `delete from thinned where t > '4'`,
         'vacuum thinned',

@@ -9,6 +9,7 @@
  */
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import { restoreImage } from '../../page/image.ts';
+import type { PageMask } from '../../page/mask.ts';
 import { isNewPage, PAGE_BYTES, pageLsn, pageOver, setPageLsn, type Page } from '../../page/page.ts';
 import { nameBlock, recordTypeName, resourceManagerName } from '../../wal/describe.ts';
 import type { WalFacts } from '../../wal/facts.ts';
@@ -46,6 +47,8 @@ export interface RedoCheckOptions {
   pages: PageStore;
   /** Called for every mismatch and every refusal. */
   onFailure?: (failure: CheckFailure, record: WalRecord) => void;
+  /** Called before each comparison with Postgres's page and ours, neither masked yet. Neither may be changed. */
+  onCompare?: (record: WalRecord, block: BlockReference, expected: Page, found: Page) => void;
 }
 
 const VISIBILITYMAP_FORK = 2;
@@ -54,6 +57,7 @@ export class RedoCheck {
   readonly #facts: WalFacts;
   readonly #pages: PageStore;
   readonly #onFailure: (failure: CheckFailure, record: WalRecord) => void;
+  readonly #onCompare: RedoCheckOptions['onCompare'];
   readonly #counts: CheckCount[] = [];
   readonly #found = comparedPage();
   readonly #expected = comparedPage();
@@ -70,6 +74,7 @@ export class RedoCheck {
     this.#facts = options.facts;
     this.#pages = options.pages;
     this.#onFailure = options.onFailure ?? (() => undefined);
+    this.#onCompare = options.onCompare;
   }
 
   /** Replays one record. Never throws for what is wrong with the record or a page: that is counted and reported. */
@@ -162,12 +167,13 @@ export class RedoCheck {
   }
 
   #compare(record: WalRecord, block: BlockReference, page: Uint8Array, count: CheckCount): void {
-    const mask = resourceManagers[record.resourceManager]?.mask;
-    if (mask === undefined) return;
+    const masks = resourceManagers[record.resourceManager]?.masks;
+    if (masks === undefined) return;
     this.#found.bytes.set(page);
     restoreImage(record, block, this.#expected.bytes);
     count.compared++;
-    const offset = firstDifference(this.#expected, this.#found, (side) => mask(side, block.block));
+    this.#onCompare?.(record, block, this.#expected, this.#found);
+    const offset = firstDifference(this.#expected, this.#found, masks, block.block);
     if (offset < 0) return;
     count.mismatches++;
     this.mismatches++;
@@ -204,10 +210,17 @@ function comparedPage(): ComparedPage {
 }
 
 /** Masks both pages and finds the first byte in which they differ; -1: none. Unmaskable pages differ at 0. */
-function firstDifference(expected: ComparedPage, found: ComparedPage, mask: (page: Page) => void): number {
+function firstDifference(
+  expected: ComparedPage,
+  found: ComparedPage,
+  masks: readonly PageMask[],
+  blockNumber: number,
+): number {
   try {
-    mask(expected);
-    mask(found);
+    for (const mask of masks) {
+      mask.apply(expected, blockNumber);
+      mask.apply(found, blockNumber);
+    }
   } catch {
     return 0;
   }
