@@ -95,10 +95,15 @@ export async function initdbTemplate(args: readonly string[] = INITDB_ARGUMENTS)
   return template;
 }
 
-/** Copies a data directory with owners and modes. */
+/** Copies a data directory with its modes, for the identity that will run a server on it. */
 export function copyDataDirectory(from: string, to: string): void {
-  const done = spawnSync('cp', ['-a', from, to], { encoding: 'utf8' });
-  if (done.status !== 0) throw new Error(`cp -a ${from} ${to}: ${done.stderr}`);
+  const { uid, gid } = identity();
+  const steps = [['cp', '-a', from, to]];
+  if (uid !== undefined && gid !== undefined) steps.push(['chown', '-R', `${uid}:${gid}`, to]);
+  for (const [command, ...args] of steps) {
+    const done = spawnSync(command, args, { encoding: 'utf8' });
+    if (done.status !== 0) throw new Error(`${command} ${args.join(' ')}: ${done.stderr}`);
+  }
 }
 
 const running = new Set<ChildProcess>();
