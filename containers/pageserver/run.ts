@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
 import { HOST } from '../../lib/protocol/specs.ts';
+import { LayerError } from '../../lib/storage/layers/format.ts';
 import { readConfig } from './config.ts';
 import { importTemplate } from './import/template.ts';
 import { LruBlockCache } from './layers/block-cache.ts';
@@ -23,6 +24,7 @@ import { withRetries } from './remote/retry.ts';
 import { S3Storage } from './remote/s3.ts';
 import { createPageserver } from './server.ts';
 import { DEFAULT_SETTINGS, type PageserverContext } from './timeline/context.ts';
+import { firstLayerOf } from './template/template-layer.ts';
 import type { WalSocket } from './timeline/wal-receiver.ts';
 import { watchIdle } from './watch-idle.ts';
 
@@ -62,6 +64,12 @@ const context: PageserverContext = {
       },
       emit,
     ),
+  firstLayer: (spec, descriptor) =>
+    firstLayerOf(config.templateFolder, spec, descriptor).catch((error: unknown) => {
+      if (!(error instanceof LayerError)) throw error;
+      onError(error, "the template's layer cannot be used, the template is imported");
+      return null;
+    }),
   openWal: (n, { timelineId }, from) =>
     new WebSocket(
       `ws://${HOST.wal}/${n}/timelines/${timelineId}/wal?from=${encodeURIComponent(formatLsn(from))}`,

@@ -11,6 +11,7 @@ import { existsSync, appendFileSync, renameSync, statSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { makeTemplate } from '../../containers/pageserver/template/make-template.ts';
+import { templateLayerPath } from '../../containers/pageserver/template/paths.ts';
 import type { Edge } from '../edge/edge.ts';
 import { Engine } from '../engine/engine.ts';
 import { unmountUnder } from '../system/mounts.ts';
@@ -140,11 +141,15 @@ export async function requireFree(port: number, option: string, patienceMs: numb
   }
 }
 
-/** Makes the initdb template `template` unless it is there. */
+/** Makes the initdb template `template`, and its layer, unless they are there. */
 export async function requireTemplate(template: string, progress: (message: string) => void): Promise<void> {
-  if (existsSync(template)) return;
-  progress('First start: making the template of all databases (initdb, a few seconds) …');
-  await makeTemplate(template);
+  if (!existsSync(template)) {
+    progress('First start: making the template of all databases (initdb, a few seconds) …');
+    await makeTemplate(template);
+  }
+  if (existsSync(templateLayerPath(template))) return;
+  const { makeTemplateLayer } = await import('../../containers/pageserver/template/template-layer.ts');
+  await makeTemplateLayer(template);
 }
 
 async function startEdgeOf(

@@ -4,7 +4,7 @@
  * A layer being written is a `.partial` file until it is whole. Files that no index names are leftovers of an
  * earlier process and are removed when the timeline is attached.
  */
-import { open, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { open, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import type { LayerDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import { layerName } from '../../../lib/storage/layers/descriptor.ts';
 import type { IndexedLayer } from '../../../lib/storage/layers/timeline-index.ts';
@@ -47,6 +47,16 @@ export class LayerStore {
     } finally {
       await file.close();
     }
+  }
+
+  /** Takes a layer whose file is there already. */
+  async add(descriptor: LayerDescriptor, bytes: Uint8Array): Promise<StoredLayer> {
+    const partial = `${this.context.folder}/new-${partialNumber++}.partial`;
+    await writeFile(partial, bytes);
+    const state = { descriptor, size: bytes.length, isLocal: true, isUploaded: false };
+    const layer = new StoredLayer(this.context, state);
+    await rename(partial, layer.path);
+    return layer;
   }
 
   /** Puts the layer's file into object storage. Throws StorageError. */

@@ -7,7 +7,9 @@ import { ALL_KEYS } from '../../../lib/storage/key.ts';
 import type { ImageDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import type { Modification } from '../../../lib/storage/value.ts';
 import { assert } from '../../../lib/assert.ts';
+import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
 import type { LayerStore } from '../layers/layer-store.ts';
+import type { StoredLayer } from '../layers/stored-layer.ts';
 import type { PageserverContext } from './context.ts';
 import { RemoteIndex, type RemoteIndexOptions } from './remote-index.ts';
 
@@ -17,16 +19,33 @@ export async function bootstrap(
   store: LayerStore,
   remote: RemoteIndexOptions,
 ): Promise<RemoteIndex> {
-  const modifications: Modification[] = [];
-  await context.importTemplate(remote.spec, (key, value) => modifications.push({ key, value }));
-  modifications.sort((a, b) => (a.key < b.key ? -1 : 1));
   const lsn = parseLsn(remote.spec.startLsn);
-  const layer = await store.create(async (writer) => {
-    for (const { key, value } of modifications) if (writer.add(key, lsn, value)) await writer.drain();
-    return { kind: 'image', keys: ALL_KEYS, lsn, generation: context.generation } satisfies ImageDescriptor;
-  });
-  assert(layer !== null, 'an import gives a layer');
+  const { generation } = context;
+  const descriptor = { kind: 'image', keys: ALL_KEYS, lsn, generation } satisfies ImageDescriptor;
+  const ready = (await context.firstLayer?.(remote.spec, descriptor)) ?? null;
+  const layer =
+    ready === null
+      ? await importLayer(context, store, remote.spec, descriptor)
+      : await store.add(descriptor, ready);
   await store.upload(layer);
   layer.close();
   return RemoteIndex.create(remote, { lsn, previousLsn: INVALID_LSN }, [layer]);
+}
+
+async function importLayer(
+  context: PageserverContext,
+  store: LayerStore,
+  spec: TimelineSpec,
+  descriptor: ImageDescriptor,
+): Promise<StoredLayer> {
+  const modifications: Modification[] = [];
+  await context.importTemplate(spec, (key, value) => modifications.push({ key, value }));
+  modifications.sort((a, b) => (a.key < b.key ? -1 : 1));
+  const layer = await store.create(async (writer) => {
+    for (const { key, value } of modifications)
+      if (writer.add(key, descriptor.lsn, value)) await writer.drain();
+    return descriptor;
+  });
+  assert(layer !== null, 'an import gives a layer');
+  return layer;
 }

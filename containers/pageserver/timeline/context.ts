@@ -1,6 +1,7 @@
 /** What all timelines of a pageserver share. */
 import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
+import type { ImageDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import type { LayerCodec } from '../../../lib/storage/layers/format.ts';
 import type { BlockCache } from '../../../lib/storage/layers/reader.ts';
 import type { Emit } from '../../../lib/storage/value.ts';
@@ -49,6 +50,8 @@ export interface PageserverContext {
   download: <T>(task: () => Promise<T>) => Promise<T>;
   /** Emits everything that a timeline begins with, each key once, in any order. */
   importTemplate: (spec: TimelineSpec, emit: Emit) => Promise<void>;
+  /** The file of a timeline's first layer, where it is ready made; null: `importTemplate` gives what is in it. */
+  firstLayer?: (spec: TimelineSpec, descriptor: ImageDescriptor) => Promise<Uint8Array | null>;
   openWal: (n: number, spec: TimelineSpec, from: Lsn) => WalSocket;
   /** Waits; rejects when the pageserver exits. */
   sleep: (ms: number) => Promise<void>;
