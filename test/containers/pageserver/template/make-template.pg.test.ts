@@ -60,7 +60,7 @@ test('the layer of a template, adopted by a timeline, is what an import of the t
   const expected = new Map<Key, Uint8Array>();
   const source = { directory, startLsn: lsn, systemIdentifier: 7654321n };
   await importTemplate(source, (key, value) => expected.set(key, value));
-  for await (const entry of layer.scan(ALL_KEYS)) {
+  for await (const entry of layer.scan(ALL_KEYS, false)) {
     const value = expected.get(entry.key);
     expect(value !== undefined && Buffer.compare(entry.value, value) === 0, keyHex(entry.key)).toBe(true);
     expect(entry.lsn).toBe(lsn);

@@ -32,7 +32,7 @@ test.each([0, 17, 39])('the value of entry %i is changed, all others are kept', 
   );
   const layer = await openLayer(adopted, bytes, { timelineId });
   const found: Entry[] = [];
-  for await (const entry of layer.scan(ALL_KEYS))
+  for await (const entry of layer.scan(ALL_KEYS, false))
     found.push({ ...entry, value: entry.value.slice() as never });
   expect(found).toEqual(entries.map((entry, i) => (i === at ? { ...entry, value: changed } : entry)));
   await expect(openLayer(descriptor, bytes, { timelineId: TIMELINE })).rejects.toThrow(LayerError);
@@ -53,7 +53,7 @@ test('a key that is not there, and damage anywhere in what is read, is an error'
       // The damage is in a block that was copied: its checksum, which was copied too, does not hold.
       const layer = await openLayer(adopted, result as Uint8Array, { timelineId });
       const read = (async () => {
-        for await (const _ of layer.scan(ALL_KEYS)) continue;
+        for await (const _ of layer.scan(ALL_KEYS, false)) continue;
       })();
       await expect(read).rejects.toThrow(LayerError);
     }),
