@@ -131,9 +131,13 @@ test(`${ROUNDS} rounds of kill -9`, async () => {
     for (let round = 1; round <= ROUNDS; round++) {
       // Any moment: an idle one, the middle of a commit, or while the last victim is still coming back.
       await sleep(random() * 400);
-      const victim = VICTIMS[Math.floor(random() * VICTIMS.length)];
-      let killed = 0;
-      await ebb.waitFor(() => (killed = kill(ebb, victim)) > 0, BACK_WITHIN_MS, `a ${victim} to kill`);
+      // A pageserver that nobody needs at the moment may be away: then the draw is repeated.
+      let victim: (typeof VICTIMS)[number];
+      let killed: number;
+      do {
+        victim = VICTIMS[Math.floor(random() * VICTIMS.length)];
+        killed = kill(ebb, victim);
+      } while (killed === 0);
       const begin = performance.now();
       if (victim === 'everything') ebb = await ebb.restart();
       counts[victim] = (counts[victim] ?? 0) + 1;
