@@ -88,11 +88,9 @@ export class FuseServer {
     const server = new FuseServer(options, fuse);
     process.once('exit', server.#onExit);
     server.#ends.push(
-      server
-        .#readDirectly()
-        .catch((error: unknown) =>
-          server.#fail(new DataDirectoryError('server', 'a request could not be read', error)),
-        ),
+      server.#readDirectly().catch((error: unknown) =>
+        server.#fail(new DataDirectoryError('server', 'a request could not be read', error)),
+      ),
     );
     return server;
   }
