@@ -22,9 +22,9 @@ import { WalFolder } from '../../local/redo-check/wal-folder.ts';
 const nameOf = (id: number): string => postgres18.resourceManagers[id];
 const copyOf = (page: Page): Page => pageOver(page.bytes.slice());
 
-function masked(page: Page, masks: readonly PageMask[], block: number, without?: PageMask): Uint8Array {
+function masked(page: Page, masks: Iterable<PageMask>, block: number): Uint8Array {
   const copy = copyOf(page);
-  for (const mask of masks) if (mask !== without) mask.apply(copy, block);
+  for (const mask of masks) mask.apply(copy, block);
   return copy.bytes;
 }
 function firstDifference(a: Uint8Array, b: Uint8Array): number {
@@ -96,15 +96,20 @@ const unproven = new Map(allMasks.map((masks) => [masks, new Set(masks)]));
 
 function tryWithoutMasks(record: WalRecord, block: BlockReference, expected: Page, found: Page): void {
   const masks = allMasks[record.resourceManager];
-  for (const mask of unproven.get(masks) ?? []) {
+  const open = unproven.get(masks);
+  if (open === undefined || open.size === 0) return;
+  const differ = (applied: PageMask[]) => {
     try {
-      const a = masked(expected, masks, block.block, mask);
-      if (firstDifference(a, masked(found, masks, block.block, mask)) < 0) continue;
+      return (
+        firstDifference(masked(expected, applied, block.block), masked(found, applied, block.block)) >= 0
+      );
     } catch {
-      continue;
+      return false;
     }
-    unproven.get(masks)?.delete(mask);
-  }
+  };
+  // Equal without all of those: then without any one of them too.
+  if (!differ(masks.filter((mask) => !open.has(mask)))) return;
+  for (const mask of open) if (differ(masks.filter((other) => other !== mask))) open.delete(mask);
 }
 
 const reported = new Set<string>();
