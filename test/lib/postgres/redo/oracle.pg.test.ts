@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatCounts } from '../../../../local/redo-check/report.ts';
+import { changesPages18 } from '../../../../lib/postgres/v18/page-changes.ts';
 import { PostgresCluster } from '../../../support/postgres-cluster.ts';
 import {
   checkWal,
@@ -18,6 +19,11 @@ import {
   minimalCluster,
   type OracleCluster,
 } from '../../../support/redo-workloads/index.ts';
+import { recordTypes } from '../../../support/redo-workloads/table.ts';
+
+const withBlocks = new Set(
+  [...recordTypes()].filter(({ manager, info }) => changesPages18(manager, info)).map(({ name }) => name),
+);
 
 /** Runs the workloads of a kind of cluster, then checks all of its WAL. */
 function oracleOf(
@@ -47,6 +53,12 @@ function oracleOf(
         reaches.filter((type) => !names.has(type)).map((type) => `${type} (${name})`),
       );
       expect(missing).toEqual([]);
+      expect(
+        seen.filter(({ blocks, type, resourceManager }) => {
+          const name = `${resourceManager}/${type}`;
+          return blocks > 0 !== withBlocks.has(name);
+        }),
+      ).toEqual([]);
     });
 
     more(() => cluster);
