@@ -7,15 +7,15 @@
 import { RM } from '../wal/facts.ts';
 
 /** Types without block references, in resource managers that have others; by info's high four bits. */
-const WITHOUT_BLOCKS: Readonly<Record<number, readonly number[]>> = {
-  [RM.HEAP]: [0x30],
-  [RM.HEAP2]: [0x00, 0x70],
-  [RM.BTREE]: [0xd0],
-  [RM.GIST]: [0x20, 0x70],
-};
+const WITHOUT_BLOCKS = new Map<number, readonly number[]>([
+  [RM.HEAP, [0x30]],
+  [RM.HEAP2, [0x00, 0x70]],
+  [RM.BTREE, [0xd0]],
+  [RM.GIST, [0x20, 0x70]],
+]);
 /** The two full-page images. */
-const XLOG_WITH_BLOCKS = [0xa0, 0xb0];
-const MANAGERS_WITH_BLOCKS: readonly number[] = [
+const XLOG_WITH_BLOCKS = new Set([0xa0, 0xb0]);
+const MANAGERS_WITH_BLOCKS = new Set<number>([
   RM.HEAP2,
   RM.HEAP,
   RM.BTREE,
@@ -26,14 +26,14 @@ const MANAGERS_WITH_BLOCKS: readonly number[] = [
   RM.SPGIST,
   RM.BRIN,
   RM.GENERIC,
-];
+]);
 
 /** Whether records of this type have block references. */
 export function changesPages18(resourceManager: number, info: number): boolean {
   const type = info & 0xf0;
-  if (resourceManager === RM.XLOG) return XLOG_WITH_BLOCKS.includes(type);
-  if (!MANAGERS_WITH_BLOCKS.includes(resourceManager)) return false;
-  return WITHOUT_BLOCKS[resourceManager]?.includes(type) !== true;
+  if (resourceManager === RM.XLOG) return XLOG_WITH_BLOCKS.has(type);
+  if (!MANAGERS_WITH_BLOCKS.has(resourceManager)) return false;
+  return !(WITHOUT_BLOCKS.get(resourceManager) ?? []).includes(type);
 }
 
 /** Where Postgres redoes each resource manager's records, by RmgrId; below src/backend. */
