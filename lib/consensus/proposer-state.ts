@@ -25,6 +25,8 @@ export interface ProposerLimits {
   /** Unanswered appends to one acceptor. */
   appendsInFlightMax: number;
   bytesInFlightMax: number;
+  /** Less WAL than this waits for the answer to what is on its way, or, for the trailing acceptor, for `announce`. */
+  coalescedBytesMax: number;
   /** Committed WAL kept for a slow acceptor; beyond it, it is fed from another one. */
   bufferBytesMax: number;
   /** WAL that no quorum has yet, above which no more should be taken from Postgres. */
@@ -33,6 +35,7 @@ export interface ProposerLimits {
 export const DEFAULT_LIMITS: ProposerLimits = {
   appendsInFlightMax: 8,
   bytesInFlightMax: 4 << 20,
+  coalescedBytesMax: 256 << 10,
   bufferBytesMax: 16 << 20,
   unwrittenBytesMax: 16 << 20,
 };
@@ -83,6 +86,8 @@ export interface ProposerState {
   readonly commitLsn: Lsn;
   readonly truncateLsn: Lsn;
   readonly backupBy: AcceptorNumber;
+  /** The one that a quorum can do without for the moment: it is fed in larger pieces. 0 while all are needed. */
+  readonly trailing: AcceptorNumber;
   readonly buffer: WalBuffer;
   readonly acceptors: readonly AcceptorProgress[];
 }
@@ -93,7 +98,7 @@ export type ProposerInput =
   | { type: 'message'; acceptor: AcceptorNumber; message: AcceptorMessage }
   /** The next WAL from Postgres; `recordEndLsn` is the end of the last whole record up to its end. */
   | { type: 'wal'; bytes: Uint8Array; recordEndLsn: Lsn }
-  /** Positions that no append has carried to an acceptor are to be told now. */
+  /** What the trailing acceptor lacks is to be sent now, and positions that no append has carried to an acceptor. */
   | { type: 'announce' }
   | { type: 'leave' };
 
@@ -118,6 +123,7 @@ export function startProposer(config: ProposerConfig): ProposerState {
     commitLsn: startLsn,
     truncateLsn: startLsn,
     backupBy: 0,
+    trailing: 0,
     buffer: emptyBuffer(startLsn),
     acceptors: config.acceptors.map((number) => ({ number, at: { phase: 'disconnected' }, flushLsn: null })),
   };
@@ -136,9 +142,17 @@ export function wantsWal(state: ProposerState): boolean {
   return state.buffer.endLsn - durable < state.config.limits.unwrittenBytesMax;
 }
 
-/** True while an acceptor that has all WAL does not know `commitLsn`: `announce` tells it, unless an append does before. */
+/**
+ * True while the trailing acceptor lacks WAL, or one that has all of it does not know `commitLsn`: `announce` tells it,
+ * unless an append does before.
+ */
 export const owesAnnouncement = (state: ProposerState): boolean =>
-  state.acceptors.some(({ at }) => owesTo(state, at));
+  state.acceptors.some(
+    ({ number, at }) => owesTo(state, at) || (number === state.trailing && isBehind(state, at)),
+  );
+
+const isBehind = (state: ProposerState, at: AcceptorPhase): boolean =>
+  at.phase === 'streaming' && at.nextLsn < state.buffer.endLsn;
 
 export const owesTo = (state: ProposerState, at: AcceptorPhase): at is Streaming =>
   at.phase === 'streaming' &&

@@ -6,6 +6,10 @@
  * term's history, and only from the term's start on: what an older term wrote is committed by the adoption of
  * this term's history, never by counting copies (Raft, section 5.4.2). Every position that acceptors tell is
  * the end of a record, so `commitLsn` is one too.
+ *
+ * Little WAL at a time is sent with little effort: what comes while an append is unanswered goes in one with the
+ * next (group commit), and the third acceptor, without which a quorum is complete, gets what has gathered at each
+ * `announce` (trailing.ts).
  */
 import { lsnPlus, type Lsn } from '../postgres/lsn.ts';
 import { assert } from '../assert.ts';
@@ -18,6 +22,7 @@ import {
 } from './messages.ts';
 import { chooseBackup } from './backup.ts';
 import { owesTo, progressOf, quorumOf, setPhase, type Draft, type Streaming } from './proposer-state.ts';
+import { chooseTrailing } from './trailing.ts';
 import { dropBefore, pushWal, sliceWal } from './wal-buffer.ts';
 
 /** New WAL from Postgres, which continues the buffer. */
@@ -104,16 +109,21 @@ export function pumpAll(draft: Draft): void {
   const { state } = draft;
   if (state.phase !== 'recovering' && state.phase !== 'leading') return;
   state.backupBy = chooseBackup(state);
-  for (const { number } of state.acceptors) pump(draft, number);
+  state.trailing = chooseTrailing(state);
+  for (const { number } of state.acceptors)
+    pump(draft, number, number === state.trailing ? 'gather' : 'send');
 }
 
-function pump(draft: Draft, acceptor: AcceptorNumber): void {
+/** `gather`: little WAL waits for `announce`. */
+function pump(draft: Draft, acceptor: AcceptorNumber, mode: 'send' | 'gather'): void {
   const { state } = draft;
-  const { appendsInFlightMax, bytesInFlightMax } = state.config.limits;
+  const { appendsInFlightMax, bytesInFlightMax, coalescedBytesMax } = state.config.limits;
   for (;;) {
     const { at } = progressOf(draft, acceptor);
     if (at.phase !== 'streaming') return;
-    if (at.nextLsn >= state.buffer.endLsn) return;
+    const lacks = state.buffer.endLsn - at.nextLsn;
+    if (lacks <= 0) return;
+    if (lacks < coalescedBytesMax && (at.inFlight.length > 0 || mode === 'gather')) return;
     if (at.inFlight.length >= appendsInFlightMax) return;
     if (at.inFlight.length > 0 && at.nextLsn - at.writtenLsn >= bytesInFlightMax) return;
     if (at.nextLsn < state.buffer.beginLsn) return readFromPeer(draft, acceptor, at);
@@ -126,10 +136,11 @@ function pump(draft: Draft, acceptor: AcceptorNumber): void {
   }
 }
 
-/** Appends without WAL, to those who have it all and do not know that it is committed. */
+/** WAL to the trailing acceptor; appends without WAL to those who have it all and do not know that it is committed. */
 export function announce(draft: Draft): void {
   const { state } = draft;
   if (state.phase !== 'recovering' && state.phase !== 'leading') return;
+  if (state.trailing !== 0) pump(draft, state.trailing, 'send');
   for (const { number, at } of state.acceptors) {
     if (!owesTo(state, at)) continue;
     sendAppend(draft, number, at, [], { endLsn: at.nextLsn, recordEndLsn: at.sentRecordEndLsn });

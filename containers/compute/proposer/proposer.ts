@@ -73,7 +73,8 @@ const CLOSE_TIMEOUT_MS = 10_000;
 /** How long the acceptors have to take note of the end. */
 const GOODBYE_TIMEOUT_MS = 2000;
 const RECONNECT_POSTGRES_MS = 100;
-const ANNOUNCE_DELAY_MS = 3;
+/** How much later than the others the trailing acceptor has WAL, and all of them a commit that no append follows. */
+const ANNOUNCE_DELAY_MS = 20;
 
 interface Waiter {
   lsn: Lsn;
@@ -304,7 +305,7 @@ export class Proposer extends EventEmitter<ProposerEvents> {
     else this.#replication?.pause();
   }
 
-  /** The next append usually tells what is committed; where none comes soon, it is told for itself. */
+  /** The next append usually tells what is committed; where none comes soon, it is told for itself (`announce`). */
   #announceSoon(before: ProposerState): void {
     if (this.#announceTimer !== undefined || !owesAnnouncement(this.#state)) return;
     // The pageserver waits for the log that a new leader has recovered.

@@ -91,6 +91,7 @@ test('nothing committed is lost or changed in random runs, and they end well', (
   const small = {
     appendsInFlightMax: 2,
     bytesInFlightMax: 64,
+    coalescedBytesMax: 20,
     bufferBytesMax: 40,
     unwrittenBytesMax: 1 << 20,
   };

@@ -169,7 +169,7 @@ test('a superseded proposer acknowledges nothing more, and its compute cannot co
   await expect(first.startStreaming(streaming(w))).rejects.toMatchObject({ code: 'superseded' });
   expect(returned).toBe(false);
   for (const n of [1, 2, 3])
-    expect(w.acceptors.log(n)).toMatchObject({ term: 2, flushLsn: election.startLsn });
+    await expect.poll(() => w.acceptors.log(n)).toMatchObject({ term: 2, flushLsn: election.startLsn });
   await w.cluster.stop('immediate');
   await waiting;
   expect(returned).toBe(false);
