@@ -31,8 +31,9 @@ async function start(change: Parameters<typeof World.create>[0] = {}, mode: 'pla
 const pidOf = (client: pg.Client): number => (client as unknown as { processID: number }).processID;
 
 describe.each(['plain', 'fuse'] as const)('on a %s data directory', (mode) => {
-  test.skipIf(mode === 'fuse' && fuseMissing !== undefined)(
-    'a commit is at a quorum when it returns, and a suspend leaves nothing behind',
+  const unavailable = mode === 'fuse' ? fuseMissing : undefined;
+  test.skipIf(unavailable)(
+    `a commit is at a quorum when it returns, and a suspend leaves nothing behind${unavailable ? `: ${unavailable}` : ''}`,
     async () => {
       const { compute } = await start({}, mode);
       const client = await running!.client();

@@ -65,7 +65,8 @@ test('pg: the session is the role, in the database, with its options', async () 
   );
 });
 
-test.skipIf(!existsSync('/usr/bin/psql'))('psql', async () => {
+const psqlMissing = existsSync('/usr/bin/psql') ? '' : ': skipped, /usr/bin/psql is not installed';
+test.skipIf(psqlMissing)(`psql${psqlMissing}`, async () => {
   const psql = spawn('/usr/bin/psql', [edge.url(), '-XAtc', 'SELECT current_user'], { stdio: 'pipe' });
   const [out] = (await once(psql.stdout, 'data')) as [Buffer];
   await once(psql, 'exit');

@@ -119,75 +119,69 @@ async function checkDatabase(server: PostgresOn, database: string): Promise<void
 
 describe.each(['fuse', 'plain'] as const)('on %s', (mode) => {
   const unavailable = mode === 'fuse' ? fuseMissing : undefined;
-  test.skipIf(unavailable)(
-    `Postgres works as on its own files${unavailable ? `: ${unavailable}` : ''}`,
-    async () => {
-      const { directory, errors } = await open(mode);
-      const server = await start(directory);
-      expect(await server.query(QUESTION)).toEqual([expected]);
-      // The unlogged table is empty, as after a crash, and can be used.
-      expect(await server.query('select count(*)::int as n from scratch')).toEqual([{ n: 0 }]);
-      await server.query('insert into scratch select generate_series(1, 5000)');
-      expect(await server.query('select count(*)::int as n from scratch where a > 10')).toEqual([
-        { n: 4990 },
-      ]);
-      await checkDatabase(server, 'postgres');
+  const why = unavailable ? `: ${unavailable}` : '';
+  test.skipIf(unavailable)(`Postgres works as on its own files${why}`, async () => {
+    const { directory, errors } = await open(mode);
+    const server = await start(directory);
+    expect(await server.query(QUESTION)).toEqual([expected]);
+    // The unlogged table is empty, as after a crash, and can be used.
+    expect(await server.query('select count(*)::int as n from scratch')).toEqual([{ n: 0 }]);
+    await server.query('insert into scratch select generate_series(1, 5000)');
+    expect(await server.query('select count(*)::int as n from scratch where a > 10')).toEqual([{ n: 4990 }]);
+    await checkDatabase(server, 'postgres');
 
-      const client = await server.connect();
-      const n = async (sql: string): Promise<unknown> =>
-        ((await client.query(sql)).rows[0] as { n: unknown }).n;
-      await client.query(
-        'create table made as select g as a, md5(g::text) as b from generate_series(1, 20000) g',
-      );
-      await client.query(
-        'create index on made (b); create index on made using gin (to_tsvector($$simple$$, b))',
-      );
-      await client.query('create index on made using brin (a); create index on made using hash (a)');
-      expect(await n(`select count(*)::int as n from made where b = md5('77')`)).toBe(1);
-      await client.query('update t set b = b || $$!$$ where a % 3 = 0; delete from t where a > 25000');
-      await client.query('vacuum t');
-      await client.query('vacuum full t');
-      expect(await n('select count(*)::int as n from t')).toBe(25_000);
-      await client.query('begin; truncate part_1; insert into part values (7)');
-      expect(await n('select count(*)::int as n from part_1')).toBe(1);
-      await client.query('rollback');
-      await client.query('truncate part_2; insert into part_2 values (600)');
-      expect(await n('select count(*)::int as n from part')).toBe(500);
-      await client.query(`begin; insert into part values (3); prepare transaction 'p'`);
-      await client.query(`commit prepared 'p'`);
-      expect(await n('select count(*)::int as n from part')).toBe(501);
-      await client.query(`select setval('s', 500)`);
-      await client.query('set work_mem = 64; create temp table temporary as select * from made order by b');
-      expect(await n('select count(*)::int as n from (select b from temporary order by b) x')).toBe(20_000);
-      await client.query('drop table made');
-      await client.end();
-      await server.query('create database copied_files template postgres strategy file_copy', 'template1');
-      await server.query('create database copied_wal template postgres strategy wal_log', 'template1');
-      for (const database of ['copied_files', 'copied_wal']) {
-        expect(await server.query('select count(*)::int as n from t', database)).toEqual([{ n: 25_000 }]);
-        await checkDatabase(server, database);
-        await server.query('create table in_it as select * from t', database);
-      }
-      await server.query('drop database copied_files', 'template1');
-      await checkDatabase(server, 'postgres');
-      await server.stop();
+    const client = await server.connect();
+    const n = async (sql: string): Promise<unknown> =>
+      ((await client.query(sql)).rows[0] as { n: unknown }).n;
+    await client.query(
+      'create table made as select g as a, md5(g::text) as b from generate_series(1, 20000) g',
+    );
+    await client.query(
+      'create index on made (b); create index on made using gin (to_tsvector($$simple$$, b))',
+    );
+    await client.query('create index on made using brin (a); create index on made using hash (a)');
+    expect(await n(`select count(*)::int as n from made where b = md5('77')`)).toBe(1);
+    await client.query('update t set b = b || $$!$$ where a % 3 = 0; delete from t where a > 25000');
+    await client.query('vacuum t');
+    await client.query('vacuum full t');
+    expect(await n('select count(*)::int as n from t')).toBe(25_000);
+    await client.query('begin; truncate part_1; insert into part values (7)');
+    expect(await n('select count(*)::int as n from part_1')).toBe(1);
+    await client.query('rollback');
+    await client.query('truncate part_2; insert into part_2 values (600)');
+    expect(await n('select count(*)::int as n from part')).toBe(500);
+    await client.query(`begin; insert into part values (3); prepare transaction 'p'`);
+    await client.query(`commit prepared 'p'`);
+    expect(await n('select count(*)::int as n from part')).toBe(501);
+    await client.query(`select setval('s', 500)`);
+    await client.query('set work_mem = 64; create temp table temporary as select * from made order by b');
+    expect(await n('select count(*)::int as n from (select b from temporary order by b) x')).toBe(20_000);
+    await client.query('drop table made');
+    await client.end();
+    await server.query('create database copied_files template postgres strategy file_copy', 'template1');
+    await server.query('create database copied_wal template postgres strategy wal_log', 'template1');
+    for (const database of ['copied_files', 'copied_wal']) {
+      expect(await server.query('select count(*)::int as n from t', database)).toEqual([{ n: 25_000 }]);
+      await checkDatabase(server, database);
+      await server.query('create table in_it as select * from t', database);
+    }
+    await server.query('drop database copied_files', 'template1');
+    await checkDatabase(server, 'postgres');
+    await server.stop();
 
-      // What was written through the data directory is what a later start on it reads.
-      const again = await start(directory);
-      expect(await again.query('select count(*)::int as n from t')).toEqual([{ n: 25_000 }]);
-      expect(await again.query(`select nextval('s')::int as n`)).toEqual([{ n: 501 }]);
-      expect(await again.query('select count(*)::int as n from in_it', 'copied_wal')).toEqual([
-        { n: 25_000 },
-      ]);
-      await checkDatabase(again, 'postgres');
-      await checkDatabase(again, 'copied_wal');
-      await again.stop();
-      await directory.close();
-      expect(errors).toEqual([]);
-    },
-  );
+    // What was written through the data directory is what a later start on it reads.
+    const again = await start(directory);
+    expect(await again.query('select count(*)::int as n from t')).toEqual([{ n: 25_000 }]);
+    expect(await again.query(`select nextval('s')::int as n`)).toEqual([{ n: 501 }]);
+    expect(await again.query('select count(*)::int as n from in_it', 'copied_wal')).toEqual([{ n: 25_000 }]);
+    await checkDatabase(again, 'postgres');
+    await checkDatabase(again, 'copied_wal');
+    await again.stop();
+    await directory.close();
+    expect(errors).toEqual([]);
+  });
 
-  test.skipIf(unavailable)('a crash of Postgres recovers from the local WAL', async () => {
+  test.skipIf(unavailable)(`a crash of Postgres recovers from the local WAL${why}`, async () => {
     const { directory } = await open(mode);
     const server = await start(directory);
     await server.query('create table kept as select generate_series(1, 10000) as a');

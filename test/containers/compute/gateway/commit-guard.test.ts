@@ -37,46 +37,51 @@ const BACKEND = `
   });
 `;
 
-test('whatever stood in the log before an answer was sent has been read when the answer is judged', async () => {
-  const rounds = 500;
-  const server = createServer({ noDelay: true }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const port = (server.address() as AddressInfo).port;
-  const child = spawn(process.execPath, ['-e', BACKEND, String(port), String(rounds)], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  const count = (chunk: Buffer, letter: string): number => chunk.toString().split(letter).length - 1;
-  let logged = 0;
-  child.stderr.on('data', (chunk: Buffer) => (logged += count(chunk, ']')));
-  const [slow] = (await once(server, 'connection')) as [Socket];
-  // The event loop is held up between its look at the descriptors and its reading of the answer.
-  slow.on('data', () => {
-    for (const begin = performance.now(); performance.now() - begin < 0.5;);
-  });
-  const [socket] = (await once(server, 'connection')) as [Socket];
-  let answers = 0;
-  /** Answers that came before their line although one turn of the loop was waited: one would not be enough. */
-  let early = 0;
-  let missed = 0;
-  socket.on('error', () => undefined);
-  socket.on('data', (chunk: Buffer) => {
-    const found = count(chunk, 'a');
-    if (found === 0) return;
-    answers += found;
-    const expected = answers;
-    setImmediate(() => {
-      if (logged < expected) early++;
+// Again when no answer came early: that two processes meet so is likely, not certain, on a machine with other work.
+test(
+  'whatever stood in the log before an answer was sent has been read when the answer is judged',
+  { retry: 4 },
+  async () => {
+    const rounds = 500;
+    const server = createServer({ noDelay: true }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const port = (server.address() as AddressInfo).port;
+    const child = spawn(process.execPath, ['-e', BACKEND, String(port), String(rounds)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
     });
-    never.afterLog(() => {
-      if (logged < expected) missed++;
-      socket.write('x');
+    const count = (chunk: Buffer, letter: string): number => chunk.toString().split(letter).length - 1;
+    let logged = 0;
+    child.stderr.on('data', (chunk: Buffer) => (logged += count(chunk, ']')));
+    const [slow] = (await once(server, 'connection')) as [Socket];
+    // The event loop is held up between its look at the descriptors and its reading of the answer.
+    slow.on('data', () => {
+      for (const begin = performance.now(); performance.now() - begin < 0.5;);
     });
-  });
-  await once(socket, 'close');
-  expect({ answers, missed }).toEqual({ answers: rounds, missed: 0 });
-  expect(early).toBeGreaterThan(0);
-  server.close();
-});
+    const [socket] = (await once(server, 'connection')) as [Socket];
+    let answers = 0;
+    /** Answers that came before their line although one turn of the loop was waited: one would not be enough. */
+    let early = 0;
+    let missed = 0;
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk: Buffer) => {
+      const found = count(chunk, 'a');
+      if (found === 0) return;
+      answers += found;
+      const expected = answers;
+      setImmediate(() => {
+        if (logged < expected) early++;
+      });
+      never.afterLog(() => {
+        if (logged < expected) missed++;
+        socket.write('x');
+      });
+    });
+    await once(socket, 'close');
+    expect({ answers, missed }).toEqual({ answers: rounds, missed: 0 });
+    expect(early).toBeGreaterThan(0);
+    server.close();
+  },
+);
 
 test('who is not suspected is cleared at once; who is, only with the quorum', async () => {
   await never.clear(7);
