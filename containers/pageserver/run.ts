@@ -20,6 +20,7 @@ import { layerCodec } from './layers/codec.ts';
 import { limiter } from './layers/limiter.ts';
 import { Pageserver } from './pageserver.ts';
 import { PageCache } from './read/page-cache.ts';
+import { withPlainReads } from './remote/plain-reads.ts';
 import { withRetries } from './remote/retry.ts';
 import { S3Storage } from './remote/s3.ts';
 import { createPageserver } from './server.ts';
@@ -40,11 +41,12 @@ const exiting = new AbortController();
 const sleep = (ms: number) => delay(ms, undefined, { signal: exiting.signal });
 
 await mkdir(config.diskFolder, { recursive: true });
+const objects = { endpoint: config.storageEndpoint, bucket: 'ebb' };
 const context: PageserverContext = {
   generation,
   diskFolder: config.diskFolder,
   settings: DEFAULT_SETTINGS,
-  storage: withRetries(new S3Storage({ endpoint: config.storageEndpoint, bucket: 'ebb' }), {
+  storage: withRetries(withPlainReads(new S3Storage(objects), objects), {
     attemptsMax: 4,
     delayMs: 50,
     delayMsMax: 1_000,

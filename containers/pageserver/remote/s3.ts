@@ -4,16 +4,9 @@
  * The container holds no credentials: its client signs with a fixed pair that means nothing, and the handler
  * behind the name checks that the key is this project's and signs again (workers/egress/). Requests go by fetch,
  * because that is what honours the proxy that stands for the interception on one machine.
+ * The client is loaded with the first request: that takes as long as all else that a pageserver does to start.
  */
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  ListObjectsV2Command,
-  PutObjectCommand,
-  S3Client,
-  S3ServiceException,
-} from '@aws-sdk/client-s3';
-import { FetchHttpHandler } from '@smithy/fetch-http-handler';
+import type * as Sdk from '@aws-sdk/client-s3';
 import { StorageError, type ByteRange, type ObjectStorage } from './storage.ts';
 
 export interface S3Options {
@@ -26,45 +19,46 @@ export interface S3Options {
 }
 
 export class S3Storage implements ObjectStorage {
-  readonly #client: S3Client;
+  readonly #options: S3Options;
   readonly #bucket: string;
+  #loading: Promise<Loaded> | null = null;
 
   constructor(options: S3Options) {
+    this.#options = options;
     this.#bucket = options.bucket;
-    this.#client = new S3Client({
-      endpoint: options.endpoint,
-      region: 'auto',
-      forcePathStyle: true,
-      credentials: {
-        accessKeyId: options.accessKeyId ?? 'ebb',
-        secretAccessKey: options.secretAccessKey ?? 'ebb',
-      },
-      maxAttempts: 1, // retry.ts retries
-      expectContinueHeader: false, // fetch refuses it, and an object of 2 MB with it
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
-      requestHandler: new FetchHttpHandler({ requestTimeout: options.requestTimeoutMs ?? 60_000 }),
-    });
+  }
+
+  #load(): Promise<Loaded> {
+    return (this.#loading ??= loadClient(this.#options));
   }
 
   async put(key: string, bytes: Uint8Array): Promise<void> {
-    await this.#attempt('put', key, () =>
-      this.#client.send(
-        new PutObjectCommand({ Bucket: this.#bucket, Key: key, Body: bytes, ContentLength: bytes.length }),
+    await this.#attempt('put', key, ({ sdk, client }) =>
+      client.send(
+        new sdk.PutObjectCommand({
+          Bucket: this.#bucket,
+          Key: key,
+          Body: bytes,
+          ContentLength: bytes.length,
+        }),
       ),
     );
   }
 
   async get(key: string, range?: ByteRange): Promise<Uint8Array | null> {
-    const bytes = await this.#attempt('get', key, async () => {
+    const bytes = await this.#attempt('get', key, async ({ sdk, client }) => {
       const Range = range && `bytes=${range.offset}-${range.offset + range.length - 1}`;
       try {
-        const answer = await this.#client.send(
-          new GetObjectCommand({ Bucket: this.#bucket, Key: key, ...(Range === undefined ? {} : { Range }) }),
+        const answer = await client.send(
+          new sdk.GetObjectCommand({
+            Bucket: this.#bucket,
+            Key: key,
+            ...(Range === undefined ? {} : { Range }),
+          }),
         );
         return await answer.Body!.transformToByteArray();
       } catch (error) {
-        if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return null;
+        if (error instanceof sdk.S3ServiceException && error.$metadata.httpStatusCode === 404) return null;
         throw error;
       }
     });
@@ -77,9 +71,9 @@ export class S3Storage implements ObjectStorage {
     const keys: string[] = [];
     let token: string | undefined;
     do {
-      const answer = await this.#attempt('list', prefix, () =>
-        this.#client.send(
-          new ListObjectsV2Command({
+      const answer = await this.#attempt('list', prefix, ({ sdk, client }) =>
+        client.send(
+          new sdk.ListObjectsV2Command({
             Bucket: this.#bucket,
             Prefix: prefix,
             ...(token === undefined ? {} : { ContinuationToken: token }),
@@ -95,20 +89,49 @@ export class S3Storage implements ObjectStorage {
   /** One by one: the handler behind the name lets no bulk delete through, since its keys are in the body. */
   async delete(keys: readonly string[]): Promise<void> {
     for (const key of keys)
-      await this.#attempt('delete', key, () =>
-        this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: key })),
+      await this.#attempt('delete', key, ({ sdk, client }) =>
+        client.send(new sdk.DeleteObjectCommand({ Bucket: this.#bucket, Key: key })),
       );
   }
 
-  async #attempt<T>(what: string, key: string, request: () => Promise<T>): Promise<T> {
+  async #attempt<T>(what: string, key: string, request: (loaded: Loaded) => Promise<T>): Promise<T> {
+    const loaded = await this.#load();
     try {
-      return await request();
+      return await request(loaded);
     } catch (error) {
-      const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+      const status =
+        error instanceof loaded.sdk.S3ServiceException ? error.$metadata.httpStatusCode : undefined;
       const refused =
         status !== undefined && status >= 400 && status < 500 && ![408, 425, 429].includes(status);
       const message = `${what} ${key}: ${status ?? 'no answer'} ${(error as Error).name}: ${(error as Error).message}`;
       throw new StorageError(refused ? 'refused' : 'unavailable', message, error);
     }
   }
+}
+
+interface Loaded {
+  sdk: typeof Sdk;
+  client: Sdk.S3Client;
+}
+
+async function loadClient(options: S3Options): Promise<Loaded> {
+  const [sdk, { FetchHttpHandler }] = await Promise.all([
+    import('@aws-sdk/client-s3'),
+    import('@smithy/fetch-http-handler'),
+  ]);
+  const client = new sdk.S3Client({
+    endpoint: options.endpoint,
+    region: 'auto',
+    forcePathStyle: true,
+    credentials: {
+      accessKeyId: options.accessKeyId ?? 'ebb',
+      secretAccessKey: options.secretAccessKey ?? 'ebb',
+    },
+    maxAttempts: 1, // retry.ts retries
+    expectContinueHeader: false, // fetch refuses it, and an object of 2 MB with it
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    requestHandler: new FetchHttpHandler({ requestTimeout: options.requestTimeoutMs ?? 60_000 }),
+  });
+  return { sdk, client };
 }
