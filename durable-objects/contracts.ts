@@ -81,8 +81,11 @@ export interface ComputeStatus {
 }
 
 export interface PageserverRpc {
-  /** Starts a pageserver unless one runs, and resolves when it serves. Throws when it cannot. */
-  wake(projectId: string): Promise<void>;
+  /**
+   * Starts a pageserver unless one runs, and resolves when it serves. One that is started attaches `timeline` at once.
+   * Throws when it cannot.
+   */
+  wake(projectId: string, timeline?: TimelineSpec): Promise<void>;
   stop(): Promise<void>;
   /** Stops it and deletes the project's layers. */
   remove(): Promise<void>;

@@ -86,6 +86,8 @@ const context: PageserverContext = {
 };
 
 const pageserver = new Pageserver(config.spec, context);
+for (const timeline of config.spec.timelines ?? [])
+  pageserver.timeline(timeline).catch((error: unknown) => onError(error, 'attach'));
 const server = createPageserver({ pageserver, stop: stopThenExit, onError });
 
 /** Resolves when everything is uploaded; the process ends once the caller has been answered. */

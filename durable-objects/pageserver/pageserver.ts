@@ -5,7 +5,7 @@
  * from what the current one writes and does no harm (docs/formats/).
  */
 import { DurableObject } from 'cloudflare:workers';
-import { ENV, HOST, type PageserverSpec } from '../../lib/protocol/specs.ts';
+import { ENV, HOST, type PageserverSpec, type TimelineSpec } from '../../lib/protocol/specs.ts';
 import type { Env } from '../../workers/env.ts';
 import { ManagedContainer, randomToken, type StartRequest } from '../container/managed-container.ts';
 import type { PageserverRpc } from '../contracts.ts';
@@ -26,16 +26,22 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
     });
   }
 
-  async wake(projectId: string): Promise<void> {
-    await this.#container.ensureRunning(() => Promise.resolve(this.#prepare(projectId)));
+  async wake(projectId: string, timeline?: TimelineSpec): Promise<void> {
+    await this.#container.ensureRunning(() => Promise.resolve(this.#prepare(projectId, timeline)));
   }
 
-  #prepare(projectId: string): StartRequest {
+  #prepare(projectId: string, timeline?: TimelineSpec): StartRequest {
     const generation = (this.ctx.storage.kv.get<number>(GENERATION_KEY) ?? 0) + 1;
     this.ctx.storage.kv.put(PROJECT_KEY, projectId);
     this.ctx.storage.kv.put(GENERATION_KEY, generation);
     const token = randomToken();
-    const spec: PageserverSpec = { projectId, generation, sessionToken: token, stopAfterMs: STOP_AFTER_MS };
+    const spec: PageserverSpec = {
+      projectId,
+      generation,
+      sessionToken: token,
+      stopAfterMs: STOP_AFTER_MS,
+      ...(timeline && { timelines: [timeline] }),
+    };
     return { token, env: { [ENV.spec]: JSON.stringify(spec) }, outbound: this.#outbound(projectId, token) };
   }
 

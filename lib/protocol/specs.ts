@@ -98,6 +98,8 @@ export interface PageserverSpec {
   sessionToken: string;
   /** Ask to be stopped after so long without a compute attached and with everything uploaded; 0 never. */
   stopAfterMs: number;
+  /** Attached at once: whoever had it started will ask for them. */
+  timelines?: TimelineSpec[];
 }
 
 /** First line on a compute's Postgres port, then the client's bytes from the StartupMessage on. */

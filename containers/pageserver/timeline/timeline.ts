@@ -31,6 +31,8 @@ import { WalReceiver } from './wal-receiver.ts';
 
 /** How long a request waits for an LSN that is not ingested yet. */
 export const WAIT_MS_MAX = 10_000;
+/** Nothing is published before a timeline is taken over; until then a wake has the processor for itself. */
+const TAKE_AFTER_MS = 500;
 /** A read waits and nothing has come for so long: another safekeeper is tried. */
 const NO_PROGRESS_MS = 1_000;
 /** Layers that are opened before anyone asks for them. */
@@ -140,10 +142,15 @@ export class Timeline {
     this.#ticker.unref();
   }
 
-  /** While the first reads go on: takes the timeline over, and opens the layers that reads of the head will need. */
+  /** Opens the layers that reads of the head will need, and takes the timeline over when the first reads are done. */
   #takeOver(): void {
-    const { onError, onSuperseded } = this.#context;
-    this.#remote.take().catch((error: unknown) => {
+    const { onError, onSuperseded, sleep } = this.#context;
+    const take = async () => {
+      await sleep(TAKE_AFTER_MS);
+      await this.#remote.take();
+    };
+    take().catch((error: unknown) => {
+      if (this.#stopping) return;
       if (error instanceof SupersededError) onSuperseded(error);
       else onError(error, 'taking the timeline over');
     });
