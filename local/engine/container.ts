@@ -49,6 +49,8 @@ export interface ContainerPlace {
 
 /** The container's processes carry their disk in this variable, so that they are found whatever happens. */
 const MARKER = 'EBB_DISK';
+/** How long a connection waits for a program to listen. */
+const LISTEN_WAIT_MS = 500;
 
 export class Container {
   readonly id: string;
@@ -112,13 +114,16 @@ export class Container {
     this.#process = child;
   }
 
-  /** Its port `port`, in its own numbering; undefined when it has none such, or is known not to listen there. */
-  destination(port: number): Destination | undefined {
+  /**
+   * Its port `port`, in its own numbering; undefined when it has none such, or does not listen there. A program that
+   * starts is waited for: workerd would ask again and again, at the cost of the processor that the start needs.
+   */
+  async destination(port: number): Promise<Destination | undefined> {
     const actual = this.#place.ports.get(port);
     if (actual === undefined || this.#state !== 'running') return undefined;
     if (!this.#image.takesConnections) return { port: actual };
     const handover = this.#handover;
-    if (!handover?.isListening(actual)) return undefined;
+    if (!handover || !(await handover.untilListening(actual, LISTEN_WAIT_MS))) return undefined;
     return { port: actual, give: (socket) => handover.give(actual, socket) };
   }
 

@@ -172,7 +172,7 @@ export class Engine {
     const egressPort = Number(command[command.indexOf('--http-egress-port') + 1]);
     const sidecar = new Sidecar({
       egressPort,
-      resolvePort: (port) => this.#behind(request.name)?.destination(port),
+      resolvePort: async (port) => this.#behind(request.name)?.destination(port),
     });
     this.#sidecars.set(id, { id, request, sidecar });
   }

@@ -13,12 +13,19 @@ export class Handover {
   readonly #child: ChildProcess;
   readonly #listening = new Set<number>();
   readonly #queued = new Set<Socket>();
+  #waiting: (() => void)[] = [];
+  #ended = false;
 
   /** `child` has an IPC channel and loads handoff.ts. */
   constructor(child: ChildProcess) {
     this.#child = child;
-    child.on('message', ({ listening }: ListeningMessage) => this.#listening.add(listening));
+    child.on('message', ({ listening }: ListeningMessage) => {
+      this.#listening.add(listening);
+      this.#changed();
+    });
     child.once('exit', () => {
+      this.#ended = true;
+      this.#changed();
       for (const socket of this.#queued) socket.destroy();
       this.#queued.clear();
     });
@@ -26,6 +33,26 @@ export class Handover {
 
   isListening(port: number): boolean {
     return this.#child.connected && this.#listening.has(port);
+  }
+
+  /** Whether it listens on `port` within `timeoutMs`. */
+  async untilListening(port: number, timeoutMs: number): Promise<boolean> {
+    const giveUpAt = performance.now() + timeoutMs;
+    while (!this.isListening(port) && !this.#ended) {
+      const leftMs = giveUpAt - performance.now();
+      if (leftMs <= 0) return false;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, leftMs);
+        this.#waiting.push(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+    }
+    return this.isListening(port);
+  }
+  #changed(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   /** Gives away a connection to `port`. */

@@ -21,8 +21,8 @@ export interface Destination {
   give?(socket: Socket): void;
 }
 export interface IngressOptions {
-  /** Undefined when the container has no such port. */
-  resolvePort(port: number): Destination | undefined;
+  /** Undefined when the container has no such port, or nothing listens there. */
+  resolvePort(port: number): Promise<Destination | undefined>;
   setEgressPort(port: number): void;
 }
 
@@ -41,13 +41,16 @@ export function createIngress(options: IngressOptions): Server {
   });
   trackConnections(server);
   server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    const port = requestedPort(request);
-    const destination = port === null ? undefined : options.resolvePort(port);
-    if (!destination) socket.end(NOT_LISTENING);
-    else if (head.length === 0 && destination.give) {
-      untrack(server, socket);
-      destination.give(socket);
-    } else tunnel(socket, head, destination.port);
+    void (async () => {
+      const port = requestedPort(request);
+      const destination = port === null ? undefined : await options.resolvePort(port);
+      if (socket.destroyed) return;
+      if (!destination) socket.end(NOT_LISTENING);
+      else if (head.length === 0 && destination.give) {
+        untrack(server, socket);
+        destination.give(socket);
+      } else tunnel(socket, head, destination.port);
+    })();
   });
   return server;
 }

@@ -20,8 +20,8 @@ export const SIDECAR_PORT = 39_001;
 export interface SidecarOptions {
   /** Port of workerd's egress listener when the sidecar is created. */
   egressPort: number;
-  /** A port of the container behind it; undefined when it has no such port. */
-  resolvePort(port: number): Destination | undefined;
+  /** A port of the container behind it; undefined when it has no such port, or nothing listens there. */
+  resolvePort(port: number): Promise<Destination | undefined>;
 }
 
 export class Sidecar {
