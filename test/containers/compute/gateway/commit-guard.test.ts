@@ -37,51 +37,55 @@ const BACKEND = `
   });
 `;
 
-// Again when no answer came early: that two processes meet so is likely, not certain, on a machine with other work.
-test(
-  'whatever stood in the log before an answer was sent has been read when the answer is judged',
-  { retry: 4 },
-  async () => {
-    const rounds = 500;
-    const server = createServer({ noDelay: true }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const port = (server.address() as AddressInfo).port;
-    const child = spawn(process.execPath, ['-e', BACKEND, String(port), String(rounds)], {
-      stdio: ['ignore', 'ignore', 'pipe'],
+test('whatever stood in the log before an answer was sent has been read when the answer is judged', async () => {
+  // Again when no answer came early: that the two meet so is likely, not certain, on a machine with other work.
+  let early = 0;
+  for (let attempt = 0; attempt < 5 && early === 0; attempt++) {
+    const seen = await judge(500);
+    expect(seen).toMatchObject({ answers: 500, missed: 0 });
+    early = seen.early;
+  }
+  expect(early).toBeGreaterThan(0);
+});
+
+async function judge(rounds: number): Promise<{ answers: number; early: number; missed: number }> {
+  const server = createServer({ noDelay: true }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const port = (server.address() as AddressInfo).port;
+  const child = spawn(process.execPath, ['-e', BACKEND, String(port), String(rounds)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const count = (chunk: Buffer, letter: string): number => chunk.toString().split(letter).length - 1;
+  let logged = 0;
+  child.stderr.on('data', (chunk: Buffer) => (logged += count(chunk, ']')));
+  const [slow] = (await once(server, 'connection')) as [Socket];
+  // The event loop is held up between its look at the descriptors and its reading of the answer.
+  slow.on('data', () => {
+    for (const begin = performance.now(); performance.now() - begin < 0.5;);
+  });
+  const [socket] = (await once(server, 'connection')) as [Socket];
+  let answers = 0;
+  /** Answers that came before their line although one turn of the loop was waited: one would not be enough. */
+  let early = 0;
+  let missed = 0;
+  socket.on('error', () => undefined);
+  socket.on('data', (chunk: Buffer) => {
+    const found = count(chunk, 'a');
+    if (found === 0) return;
+    answers += found;
+    const expected = answers;
+    setImmediate(() => {
+      if (logged < expected) early++;
     });
-    const count = (chunk: Buffer, letter: string): number => chunk.toString().split(letter).length - 1;
-    let logged = 0;
-    child.stderr.on('data', (chunk: Buffer) => (logged += count(chunk, ']')));
-    const [slow] = (await once(server, 'connection')) as [Socket];
-    // The event loop is held up between its look at the descriptors and its reading of the answer.
-    slow.on('data', () => {
-      for (const begin = performance.now(); performance.now() - begin < 0.5;);
+    never.afterLog(() => {
+      if (logged < expected) missed++;
+      socket.write('x');
     });
-    const [socket] = (await once(server, 'connection')) as [Socket];
-    let answers = 0;
-    /** Answers that came before their line although one turn of the loop was waited: one would not be enough. */
-    let early = 0;
-    let missed = 0;
-    socket.on('error', () => undefined);
-    socket.on('data', (chunk: Buffer) => {
-      const found = count(chunk, 'a');
-      if (found === 0) return;
-      answers += found;
-      const expected = answers;
-      setImmediate(() => {
-        if (logged < expected) early++;
-      });
-      never.afterLog(() => {
-        if (logged < expected) missed++;
-        socket.write('x');
-      });
-    });
-    await once(socket, 'close');
-    expect({ answers, missed }).toEqual({ answers: rounds, missed: 0 });
-    expect(early).toBeGreaterThan(0);
-    server.close();
-  },
-);
+  });
+  await once(socket, 'close');
+  server.close();
+  return { answers, early, missed };
+}
 
 test('who is not suspected is cleared at once; who is, only with the quorum', async () => {
   await never.clear(7);
