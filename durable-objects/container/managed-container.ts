@@ -39,6 +39,7 @@ export interface StartRequest {
 const READY_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 20_000;
 const CONNECT_RETRY_MS = 10;
+const READY_PATIENCE_MS = 3_000;
 const SESSION_KEY = 'container-session';
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
@@ -149,44 +150,42 @@ export class ManagedContainer {
     if (this.#state !== 'starting') this.#state = 'stopped';
   }
 
-  /** Polls until something listens, then lets /ready hold the request until the container has booted. */
+  /**
+   * Asks /ready, which holds the request until the container has booted, again and again: until something listens,
+   * and then every few seconds, because a request that the runtime lost on its way is never answered.
+   */
   async #untilReady(): Promise<void> {
     const deadline = Date.now() + READY_TIMEOUT_MS;
-    // A request to a container that died may never be answered: its exit answers for it.
     const exit = this.#exited.then(() => {
       throw new ContainerError('exited', `${this.#what} exited while it started`, true);
     });
     exit.catch(() => undefined);
     for (;;) {
+      const answer = this.#askReady();
+      answer.catch(() => undefined);
       try {
-        const response = await Promise.race([
-          this.fetch('/ready', { signal: AbortSignal.timeout(READY_TIMEOUT_MS) }),
-          exit,
-        ]);
-        if (response.ok) {
-          await response.body?.cancel();
-          return;
-        }
-        const text = await response.text();
-        const failure = parseFailure(text);
-        throw new ContainerError(
-          'refused',
-          `${this.#what} did not start: ${failure.message}`,
-          failure.code === 'unavailable' || failure.code === 'superseded',
-        );
+        if (await Promise.race([answer, exit, sleep(READY_PATIENCE_MS).then(() => false)])) return;
       } catch (error) {
         if (error instanceof ContainerError) throw error;
-        if (Date.now() > deadline) {
-          throw new ContainerError(
-            'timeout',
-            `${this.#what} did not listen in ${READY_TIMEOUT_MS} ms`,
-            true,
-            error,
-          );
-        }
         await Promise.race([sleep(CONNECT_RETRY_MS), exit]);
       }
+      if (Date.now() > deadline) {
+        throw new ContainerError('timeout', `${this.#what} was not ready in ${READY_TIMEOUT_MS} ms`, true);
+      }
     }
+  }
+
+  /** True when it is ready. Throws ContainerError when it says that it failed, and another error when nothing listens. */
+  async #askReady(): Promise<boolean> {
+    const response = await this.fetch('/ready', { signal: AbortSignal.timeout(READY_TIMEOUT_MS) });
+    const text = await response.text();
+    if (response.ok) return true;
+    const failure = parseFailure(text);
+    throw new ContainerError(
+      'refused',
+      `${this.#what} did not start: ${failure.message}`,
+      failure.code === 'unavailable' || failure.code === 'superseded',
+    );
   }
 
   /** HTTP to the container's port, with the session token. */

@@ -21,6 +21,9 @@ import {
   type PageRun,
 } from '../../../lib/protocol/pages.ts';
 
+/** A pageserver that has to be started for the connection takes a second or two. */
+const CONNECT_TIMEOUT_MS = 5_000;
+
 /**
  * A PageErrorCode: the pageserver's final answer. `deadline`: no answer in time (`cause` says what was last
  * seen). `overloaded`: too many requests wait already. `closed`: this client was closed.
@@ -73,6 +76,7 @@ interface Pending {
 
 export class PageClient {
   readonly #url: string;
+  #connectTimer: NodeJS.Timeout | undefined;
   readonly #deadlineMs: number;
   readonly #requestsMax: number;
   readonly #queueMax: number;
@@ -192,7 +196,14 @@ export class PageClient {
     const socket = this.#connect(this.#url);
     this.#socket = socket;
     socket.binaryType = 'arraybuffer';
+    // An upgrade request that got lost on its way is never refused either.
+    const patience = setTimeout(
+      () => this.#lost(socket, new Error(`no connection to ${this.#url} in ${CONNECT_TIMEOUT_MS} ms`)),
+      CONNECT_TIMEOUT_MS,
+    );
+    this.#connectTimer = patience;
     socket.addEventListener('open', () => {
+      clearTimeout(patience);
       if (this.#socket !== socket) return socket.close();
       this.#open = true;
       for (const pending of this.#pending.values()) this.#send(pending);
@@ -225,6 +236,7 @@ export class PageClient {
   }
   #dropSocket(): void {
     const socket = this.#socket;
+    clearTimeout(this.#connectTimer);
     this.#socket = undefined;
     this.#open = false;
     socket?.close();
