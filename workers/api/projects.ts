@@ -67,7 +67,7 @@ projects.post('/', async (c) => {
     databaseName: name,
   });
   await account(c).addProject(id);
-  const branch = overview.branches[0]!;
+  const branch = overview.branches[0];
   const stub = projectStub(c, id);
   const [roles, databases] = await Promise.all([stub.roles(branch.id), stub.databases(branch.id)]);
   const to = { role: ownerName, password: secretText, database: name, endpointId: reserved.endpointId };

@@ -4,9 +4,12 @@
 import { endpointOfHost, endpointOfOptions, endpointOfPassword } from '../proxy/endpoint-name.ts';
 import { endpointMissing, resolveEndpoint } from '../proxy/endpoint-name.ts';
 import { ProxyError } from '../proxy/proxy-error.ts';
-import type { PasswordLogin } from '../proxy/authenticate.ts';
 
-export interface SqlTarget extends PasswordLogin {
+/** A PasswordLogin (workers/proxy/authenticate.ts) and where it leads. Parsing knows nothing of the runtime's types. */
+export interface SqlTarget {
+  endpoint: string;
+  role: string;
+  password: Uint8Array;
   database: string;
 }
 
