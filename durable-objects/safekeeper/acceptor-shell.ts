@@ -39,7 +39,7 @@ export interface AcceptorAttachment {
   left: boolean;
 }
 
-/** A commit position that no append carries to storage is written after this time. */
+/** How old a commit position in storage may be: it goes with WAL that is written after this time, or by itself. */
 const POSITIONS_DELAY_MS = 500;
 /** A close reason may take 123 bytes. */
 const CLOSE_REASON_LENGTH_MAX = 120;
@@ -61,8 +61,9 @@ export class AcceptorShell {
   #queue: AcceptorInput[] = [];
   #draining = false;
   #nextConnection = 1;
-  /** Written with the next WAL, or by the timer. */
+  /** To be written, with WAL or by the timer. */
   #unsavedPositions: AcceptorWrite | null = null;
+  #positionsSavedAt = 0;
   #positionsTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** `sockets` are those that outlived a sleep. */
@@ -132,6 +133,11 @@ export class AcceptorShell {
     return this.#drain();
   }
 
+  /** Whether `socket` is a proposer's that this object has met since it woke. */
+  has(socket: WebSocket): boolean {
+    return this.#attachments.has(socket);
+  }
+
   #attachmentOf(socket: WebSocket): AcceptorAttachment {
     const known = this.#attachments.get(socket) ?? (socket.deserializeAttachment() as AcceptorAttachment);
     this.#attachments.set(socket, known);
@@ -196,24 +202,29 @@ export class AcceptorShell {
     if (positions !== undefined) this.#unsavedPositions = positions;
     const idle = this.#state.left || this.#state.writing === null;
     if (needsSync(writes)) {
-      store.apply(this.#unsavedPositions === null ? writes : [...writes, this.#unsavedPositions]);
-      this.#unsavedPositions = null;
+      const log = writes.filter((write) => write.type !== 'positions');
+      const due = Date.now() - this.#positionsSavedAt >= POSITIONS_DELAY_MS;
+      store.apply(due ? [...log, ...this.#takePositions()] : log);
       await store.sync();
-    } else if (idle) {
-      this.savePositions();
-    } else if (this.#unsavedPositions !== null && this.#positionsTimer === undefined) {
-      this.#positionsTimer = setTimeout(() => {
-        this.#positionsTimer = undefined;
-        this.savePositions();
-      }, POSITIONS_DELAY_MS);
     }
+    if (this.#unsavedPositions === null) return;
+    if (idle) this.savePositions();
+    else this.#positionsTimer ??= setTimeout(() => this.savePositions(), POSITIONS_DELAY_MS);
   }
 
   /** Writes what is known to be committed, so that it is known after a sleep too. */
   savePositions(): void {
-    if (this.#unsavedPositions === null) return;
-    this.#host.store.apply([this.#unsavedPositions]);
+    this.#host.store.apply(this.#takePositions());
+  }
+
+  #takePositions(): AcceptorWrite[] {
+    if (this.#positionsTimer !== undefined) clearTimeout(this.#positionsTimer);
+    this.#positionsTimer = undefined;
+    if (this.#unsavedPositions === null) return [];
+    const positions = this.#unsavedPositions;
     this.#unsavedPositions = null;
+    this.#positionsSavedAt = Date.now();
+    return [positions];
   }
 
   /** Attachments follow the state, where they differ from what the sockets have. */

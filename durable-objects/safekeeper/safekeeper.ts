@@ -64,7 +64,12 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
       this.ctx.getWebSockets('acceptor'),
     );
     const readers = new WalReaders(
-      { source, commitLsn, onRemoteConsistent: (position) => this.#learnRemoteConsistent(position) },
+      {
+        source,
+        commitLsn,
+        onRemoteConsistent: (position) => this.#learnRemoteConsistent(position),
+        waitUntil: (promise) => this.ctx.waitUntil(promise),
+      },
       this.ctx.getWebSockets('wal'),
     );
     const backup = new WalBackup({
@@ -165,6 +170,7 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     else await this.#parts.acceptor.closed(socket);
   }
   #isReader(socket: WebSocket): boolean {
+    if (this.#parts?.acceptor.has(socket) === true) return false; // by far the most
     return this.ctx.getTags(socket).includes('wal');
   }
 
@@ -199,7 +205,7 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     if (parts === null) return;
     const { store, acceptor, readers, backup } = parts;
     const { writing, left, backupBy } = acceptor.state;
-    this.ctx.waitUntil(readers.pumpAll());
+    readers.pumpSoon();
     if (backupBy === store.number) this.ctx.waitUntil(backup.run(left || writing === null));
   }
 

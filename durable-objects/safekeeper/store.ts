@@ -120,6 +120,8 @@ export class SafekeeperStore {
    */
   apply(writes: readonly AcceptorWrite[]): void {
     if (writes.length === 0) return;
+    // By far the most; a statement alone is a transaction, without the two that make a savepoint.
+    if (writes.length === 1 && writes[0].type === 'wal') return void this.#insertWal(writes, 0);
     const positions = writes.findLast((write) => write.type === 'positions');
     const others = writes.filter((write) => write.type !== 'positions');
     this.#storage.transactionSync(() => {

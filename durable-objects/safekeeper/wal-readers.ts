@@ -30,11 +30,19 @@ interface Host {
   source: WalSource;
   commitLsn(): Lsn;
   onRemoteConsistent(position: Lsn): void;
+  /** What runs on by itself. */
+  waitUntil(promise: Promise<void>): void;
 }
+
+/** What is committed within this time of the last chunk goes in one with what follows it. */
+const GATHER_MS = 20;
 
 export class WalReaders {
   readonly #host: Host;
   readonly #readers = new Map<WebSocket, Reader>();
+  /** While it runs, what comes gathers. */
+  #gatherTimer: ReturnType<typeof setTimeout> | undefined;
+  #gathered = false;
 
   constructor(host: Host, sockets: readonly WebSocket[]) {
     this.#host = host;
@@ -89,6 +97,23 @@ export class WalReaders {
       return this.#refuse(socket, 'malformed', error.message);
     }
     await this.#pump(socket, reader);
+  }
+
+  /**
+   * `commitLsn` may have moved: sends it at once after a pause, else together with what is committed next, for under load
+   * a message to the reader and its report back would follow each commit.
+   */
+  pumpSoon(): void {
+    if (this.#readers.size === 0) return;
+    this.#gathered = true;
+    if (this.#gatherTimer === undefined) this.#pumpAndGather();
+  }
+  #pumpAndGather(): void {
+    this.#gatherTimer = undefined;
+    if (!this.#gathered) return;
+    this.#gathered = false;
+    this.#gatherTimer = setTimeout(() => this.#pumpAndGather(), GATHER_MS);
+    this.#host.waitUntil(this.pumpAll());
   }
 
   /** Sends each reader what it may have. */

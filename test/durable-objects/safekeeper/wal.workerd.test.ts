@@ -15,14 +15,13 @@ const START = lsn(0x3000000);
 class Reader {
   readonly socket: WebSocket;
   readonly closed = Promise.withResolvers<{ code: number; reason: string }>();
-  bytes = new Uint8Array(0);
+  readonly #parts: Uint8Array[] = [];
   commitLsn: Lsn = START;
   readonly #from: Lsn;
   readonly #waiters = new Set<{ endLsn: Lsn; resolve: () => void }>();
 
   constructor(edge: SafekeeperEdge, n: number, from: Lsn, onChunk?: (reader: Reader) => void) {
     this.#from = from;
-    const parts: Uint8Array[] = [];
     let length = 0;
     this.socket = edge.connect(n, `wal?from=${formatLsn(from)}`);
     this.socket.addEventListener('close', ({ code, reason }) => this.closed.resolve({ code, reason }));
@@ -30,13 +29,12 @@ class Reader {
       const chunk = decodeWalChunk(new Uint8Array(data as ArrayBuffer));
       expect(chunk.startLsn).toBe(from + length);
       expect(chunk.startLsn + chunk.bytes.length).toBeLessThanOrEqual(chunk.commitLsn);
-      parts.push(chunk.bytes);
+      this.#parts.push(chunk.bytes);
       length += chunk.bytes.length;
       this.commitLsn = chunk.commitLsn;
       for (const waiter of this.#waiters) {
         if (from + length < waiter.endLsn) continue;
         this.#waiters.delete(waiter);
-        this.bytes = new Uint8Array(Buffer.concat(parts));
         waiter.resolve();
       }
       this.#endLsn = lsnPlus(from, length);
@@ -51,7 +49,7 @@ class Reader {
     if (this.endLsn < endLsn) {
       await new Promise<void>((resolve) => this.#waiters.add({ endLsn, resolve }));
     }
-    return this.bytes;
+    return new Uint8Array(Buffer.concat(this.#parts));
   }
   report(ingestedLsn: Lsn, remoteConsistentLsn = lsn(0)): void {
     this.socket.send(encodeWalReaderReport({ ingestedLsn, remoteConsistentLsn }));
