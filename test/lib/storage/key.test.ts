@@ -38,7 +38,7 @@ const parts: fc.Arbitrary<KeyParts> = fc.oneof(
   fc.record({ kind: fc.constant('slruPage'), slru, segment: u32, block: u32 }),
   fork.map((of): KeyParts => ({ kind: 'relationSize', ...of })),
   fc.tuple(fork, u32).map(([of, block]): KeyParts => ({ kind: 'relationPage', ...of, block })),
-) as fc.Arbitrary<KeyParts>;
+);
 
 function make(of: KeyParts): Key {
   switch (of.kind) {

@@ -39,7 +39,7 @@ const operation: fc.Arbitrary<PageOperation> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('visibilityTruncate'), heapBlocks: u32 }),
   fc.record({ kind: fc.constant('nextXid'), nextXid: fc.maxSafeNat() }),
-) as fc.Arbitrary<PageOperation>;
+);
 
 test('an operation survives its coding', () => {
   fc.assert(
