@@ -136,7 +136,10 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
   async #prepare(config: EndpointConfig): Promise<StartRequest> {
     const project = this.#project(config);
     // The pageserver's own start overlaps the compute's; a failure shows when the compute asks for pages.
-    const pageserver = this.env.PAGESERVER.getByName(config.projectId).wake(config.projectId, config.timeline);
+    const pageserver = this.env.PAGESERVER.getByName(config.projectId).wake(
+      config.projectId,
+      config.timeline,
+    );
     this.ctx.waitUntil(pageserver.catch((error: unknown) => console.error(`pageserver: ${String(error)}`)));
     const [spec, term] = await Promise.all([
       project.computeSpec(config.branchId),
