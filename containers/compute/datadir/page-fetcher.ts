@@ -13,6 +13,8 @@ import type { Volume } from './volume.ts';
 
 /** Files up to this size (128 KiB) are brought here whole. */
 const SMALL_FILE_BLOCKS = 16;
+/** Warm pages come in the order in which they were read; what is needed first must not wait for the rest. */
+const WARM_BATCH_PAGES = 32;
 
 interface Run {
   id: number;
@@ -75,7 +77,7 @@ export class PageFetcher {
         if (!this.#inFlight.has(key(id, at))) append(wanted, id, at);
     }
     this.statistics.warmPagesFetched += wanted.reduce((sum, run) => sum + run.count, 0);
-    await Promise.all(batches(wanted).map((batch) => this.#fetch(batch)));
+    await Promise.all(batches(wanted, WARM_BATCH_PAGES).map((batch) => this.#fetch(batch)));
   }
 
   /** What still comes is not stored any more. */
@@ -148,15 +150,18 @@ function append(runs: Run[], id: number, block: number): void {
   else runs.push({ id, block, count: 1 });
 }
 
-/** Cuts runs into requests of at most PAGES_MAX pages. */
-export function batches<R extends { block: number; count: number }>(runs: readonly R[]): R[][] {
+/** Cuts runs into requests of at most `pagesMax` pages. */
+export function batches<R extends { block: number; count: number }>(
+  runs: readonly R[],
+  pagesMax = PAGES_MAX,
+): R[][] {
   const result: R[][] = [];
   let room = 0;
   for (const run of runs) {
     for (let done = 0; done < run.count;) {
       if (room === 0) {
         result.push([]);
-        room = PAGES_MAX;
+        room = pagesMax;
       }
       const count = Math.min(room, run.count - done);
       result[result.length - 1].push({ ...run, block: run.block + done, count });
