@@ -33,6 +33,11 @@ export interface LayerContext {
   onError: (error: unknown, what: string) => void;
 }
 
+/** A layer up to this size is read when all of it is here; one request is quicker than one for each block. */
+const WHOLE_BYTES_MAX = 8 << 20;
+/** What is read at once of a larger one. */
+const CHUNK_BYTES = 1 << 20;
+
 let layerNumber = 0;
 
 export class StoredLayer implements LayerSource {
@@ -46,7 +51,9 @@ export class StoredLayer implements LayerSource {
   #isLocal: boolean;
   #isUploaded: boolean;
   #reader: Promise<LayerReader> | null = null;
-  #downloading = false;
+  #downloading: Promise<void> | null = null;
+  /** Of the object, by number, while it is downloaded. */
+  readonly #chunks = new Map<number, Promise<Uint8Array>>();
   #users = 0;
   #isRetired = false;
   #onUnused: (() => void) | null = null;
@@ -144,28 +151,58 @@ export class StoredLayer implements LayerSource {
 
   /** LayerSource: from the file, or a range of the object. */
   read(offset: number, length: number): Uint8Array | Promise<Uint8Array> {
-    if (!this.#isLocal) {
-      this.#startDownload();
-      return this.#readRemote(offset, length);
-    }
+    return this.#isLocal ? this.#readLocal(offset, length) : this.#readAbsent(offset, length);
+  }
+  #readLocal(offset: number, length: number): Uint8Array {
     this.#file ??= openSync(this.path, 'r');
     const bytes = new Uint8Array(length);
     const count = readSync(this.#file, bytes, 0, length, offset);
     return count === length ? bytes : bytes.subarray(0, count);
   }
+  async #readAbsent(offset: number, length: number): Promise<Uint8Array> {
+    const download = this.#startDownload();
+    if (this.size <= WHOLE_BYTES_MAX) {
+      await download;
+      if (this.#isLocal) return this.#readLocal(offset, length);
+    }
+    return this.#readRemote(offset, length);
+  }
+  /** By whole chunks, which are kept while the file is not here: neighbours are read next. */
   async #readRemote(offset: number, length: number): Promise<Uint8Array> {
-    const bytes = await this.#context.storage.get(this.objectKey, { offset, length });
+    const first = Math.floor(offset / CHUNK_BYTES);
+    const end = Math.ceil((offset + length) / CHUNK_BYTES);
+    const chunks = await Promise.all(Array.from({ length: end - first }, (_, i) => this.#chunk(first + i)));
+    const from = offset - first * CHUNK_BYTES;
+    if (chunks.length === 1) return chunks[0].subarray(from, from + length);
+    return new Uint8Array(Buffer.concat(chunks).subarray(from, from + length));
+  }
+  #chunk(number: number): Promise<Uint8Array> {
+    const known = this.#chunks.get(number);
+    if (known !== undefined) return known;
+    const fetched = this.#fetchChunk(number);
+    this.#chunks.set(number, fetched);
+    fetched.catch(() => this.#chunks.delete(number));
+    return fetched;
+  }
+  async #fetchChunk(number: number): Promise<Uint8Array> {
+    const offset = number * CHUNK_BYTES;
+    const range = { offset, length: Math.min(CHUNK_BYTES, this.size - offset) };
+    const bytes = await this.#context.storage.get(this.objectKey, range);
     if (bytes === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);
     return bytes;
   }
 
-  #startDownload(): void {
-    if (this.#downloading || this.#isRetired) return;
-    this.#downloading = true;
-    this.#context
+  /** Resolves when the download that is under way has ended, however it has. */
+  #startDownload(): Promise<void> {
+    if (this.#isRetired) return Promise.resolve();
+    this.#downloading ??= this.#context
       .download(() => this.#download())
       .catch((error: unknown) => this.#context.onError(error, `download of ${this.name}`))
-      .finally(() => (this.#downloading = false));
+      .finally(() => {
+        this.#downloading = null;
+        this.#chunks.clear();
+      });
+    return this.#downloading;
   }
   async #download(): Promise<void> {
     const bytes = await this.#context.storage.get(this.objectKey);
