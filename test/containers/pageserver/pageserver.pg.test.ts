@@ -150,7 +150,7 @@ test('the same out of many small layers that are merged and imaged meanwhile', a
   const attached = await Timeline.attach(context, timeline);
   try {
     safekeepers.commit();
-    await attached.waitFor(endLsn);
+    await attached.waitFor(endLsn, 120_000); // all WAL at once, on a machine that may have other work
     while (!attached.isIdle) await new Promise((resolve) => setTimeout(resolve, 10));
     const { layers } = attached.status();
     expect(layers.filter(({ name }) => parseLayerName(name)!.kind === 'image').length).toBeGreaterThan(3);

@@ -80,7 +80,7 @@ oracleOf(mainCluster, (cluster) => {
 
   test('a damaged record or page is refused or applied, and nothing else', async () => {
     const seed = Math.floor(Math.random() * 1_000_000);
-    const outcome = await fuzzRedo(cluster(), seed, 60_000);
+    const outcome = await fuzzRedo(cluster(), seed, 30_000);
     console.log(`seed ${seed}: ${JSON.stringify(outcome)}`);
     expect(outcome.refused).toBeGreaterThan(1000);
     expect(outcome.undecodable).toBeGreaterThan(1000);
