@@ -82,7 +82,7 @@ function change(key: Key, { lsn, value }: Version, content: Uint8Array): void {
     if (tag !== VALUE_TAG.record && tag !== VALUE_TAG.recordFromZero) {
       throw new MalformedMessage(`value of tag ${tag}`);
     }
-    decodeRecord(value.subarray(2), recordStart(lsn, value.length - 2), lsn, scratch);
+    decodeRecord(value, recordStart(lsn, value.length - 2), lsn, scratch, 2);
     if (value[1] >= scratch.blockCount) {
       throw new MalformedMessage(`block ${value[1]} of a record with ${scratch.blockCount}`);
     }

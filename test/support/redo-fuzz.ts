@@ -110,35 +110,55 @@ function damage(bytes: Uint8Array, from: number, other: Uint8Array, random: (bel
   }
 }
 
+const record = newWalRecord();
+const arena = new Uint8Array(8192 + 2 * GUARD);
+
+/**
+ * Redo of a record on a page. What stands behind the record in memory is filled with `behind`: nothing may depend on it.
+ * Returns the outcome and the page; throws what is no error of ours.
+ */
+function attempt(sample: Sample, bytes: Uint8Array, base: Uint8Array, behind: number): [string, Uint8Array] {
+  arena.fill(0xa5);
+  const page = arena.subarray(GUARD, GUARD + 8192);
+  page.set(base);
+  let outcome = 'applied';
+  try {
+    decodeRecord(bytes, sample.lsn, sample.endLsn, record);
+    record.copy?.bytes.fill(behind, bytes.length);
+    if (sample.blockIndex < record.blockCount) redoBlock(record, sample.blockIndex, page);
+  } catch (error) {
+    if (error instanceof RedoError) outcome = 'refused';
+    else if (error instanceof WalError) outcome = 'undecodable';
+    else throw error;
+  }
+  for (let i = 0; i < GUARD; i++) {
+    if (arena[i] === 0xa5 && arena[GUARD + 8192 + i] === 0xa5) continue;
+    throw new Error('bytes outside of the page were written');
+  }
+  return [outcome, page.slice()];
+}
+
 function run(samples: Sample[], seed: number, rounds: number): Record<string, number> {
   const random = randomFrom(seed);
-  const outcomes = { rounds: 0, applied: 0, refused: 0, undecodable: 0 };
-  const record = newWalRecord();
-  const arena = new Uint8Array(8192 + 2 * GUARD);
+  const outcomes: Record<string, number> = { rounds, applied: 0, refused: 0, undecodable: 0 };
   for (let round = 0; round < rounds; round++) {
     const sample = samples[random(samples.length)];
     const other = samples[random(samples.length)];
     const bytes = sample.bytes.slice();
-    arena.fill(0xa5);
-    const page = arena.subarray(GUARD, GUARD + 8192);
-    page.set(sample.page);
+    const base = sample.page.slice();
     const what = random(3);
     if (what !== 1) for (let n = random(3); n >= 0; n--) damage(bytes, 24, other.bytes, random);
-    if (what !== 0) for (let n = random(3); n >= 0; n--) damage(page, 8, other.page, random);
-    outcomes.rounds++;
+    if (what !== 0) for (let n = random(3); n >= 0; n--) damage(base, 8, other.page, random);
     try {
-      decodeRecord(bytes, sample.lsn, sample.endLsn, record);
-      if (sample.blockIndex >= record.blockCount) continue;
-      redoBlock(record, sample.blockIndex, page);
-      outcomes.applied++;
+      const [outcome, page] = attempt(sample, bytes, base, 0);
+      const [again, pageAgain] = attempt(sample, bytes, base, 0xff);
+      outcomes[outcome]++;
+      if (outcome !== again) throw new Error(`${outcome}, then ${again}`);
+      if (outcome === 'applied' && Buffer.compare(page, pageAgain) !== 0) {
+        throw new Error('the page depends on bytes behind the record');
+      }
     } catch (error) {
-      if (error instanceof RedoError) outcomes.refused++;
-      else if (error instanceof WalError) outcomes.undecodable++;
-      else throw new Error(`round ${round} of seed ${seed}: ${sample.type}`, { cause: error });
-    }
-    for (let i = 0; i < GUARD; i++) {
-      if (arena[i] === 0xa5 && arena[GUARD + 8192 + i] === 0xa5) continue;
-      throw new Error(`round ${round} of seed ${seed}: ${sample.type} wrote outside of its page`);
+      throw new Error(`round ${round} of seed ${seed}: ${sample.type}`, { cause: error });
     }
   }
   return outcomes;

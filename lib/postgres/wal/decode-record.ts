@@ -38,24 +38,43 @@ const XLR_BLOCK_ID_DATA_LONG = 254;
 const XLR_BLOCK_ID_ORIGIN = 253;
 const XLR_BLOCK_ID_TOPLEVEL_XID = 252;
 
-/**
- * Decodes a whole record that was stored somewhere: `bytes` from offset 0, `lsn` and `endLsn` its place in the WAL.
- * The CRC is not looked at: whoever stores records has checksums of its own. `into` keeps `bytes`, uncopied.
- * Throws WalError.
- */
-export function decodeRecord(bytes: Uint8Array, lsn: Lsn, endLsn: Lsn, into: WalRecord): void {
-  if (into.bytes !== bytes) {
-    into.bytes = bytes;
-    into.data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** Records up to this size are copied to memory that `into` has a DataView of: cheaper than a new DataView each. */
+const COPIED_BYTES_MAX = 16 << 10;
+/** Where a record's first byte is in that memory, so that up to as many bytes may stand before it. */
+const COPY_START = 16;
+
+/** `bytes[start, …)`, a record, as `into.bytes` from offset 0. */
+function takeBytes(bytes: Uint8Array, start: number, into: WalRecord): void {
+  if (bytes.length > COPIED_BYTES_MAX || start > COPY_START) {
+    into.bytes = start === 0 ? bytes : bytes.subarray(start);
+    into.data = new DataView(bytes.buffer, bytes.byteOffset + start, bytes.byteLength - start);
+    return;
   }
+  if (into.copy === undefined) {
+    const memory = new Uint8Array(COPIED_BYTES_MAX + COPY_START);
+    into.copy = { memory, bytes: memory.subarray(COPY_START), data: new DataView(memory.buffer, COPY_START) };
+  }
+  into.copy.memory.set(bytes, COPY_START - start);
+  into.bytes = into.copy.bytes;
+  into.data = into.copy.data;
+}
+
+/**
+ * Decodes a whole record that was stored somewhere: `bytes` from offset `start` (0) on, `lsn` and `endLsn` its place in
+ * the WAL. The CRC is not looked at: whoever stores records has checksums of its own. `bytes` must stay as they are as
+ * long as `into` is used. Throws WalError.
+ */
+export function decodeRecord(bytes: Uint8Array, lsn: Lsn, endLsn: Lsn, into: WalRecord, start = 0): void {
+  const available = bytes.length - start;
   into.lsn = lsn;
   into.endLsn = endLsn;
-  if (bytes.length < RECORD_HEADER_BYTES) {
-    throw new WalError('recordHeader', lsn, `a record of ${bytes.length} bytes: at least 24 expected`);
+  if (available < RECORD_HEADER_BYTES) {
+    throw new WalError('recordHeader', lsn, `a record of ${available} bytes: at least 24 expected`);
   }
+  takeBytes(bytes, start, into);
   const totalLength = into.data.getUint32(0, true);
-  if (totalLength < RECORD_HEADER_BYTES || totalLength > bytes.length) {
-    const text = `record length ${totalLength}: 24 to ${bytes.length} expected`;
+  if (totalLength < RECORD_HEADER_BYTES || totalLength > available) {
+    const text = `record length ${totalLength}: 24 to ${available} expected`;
     throw new WalError('recordHeader', lsn, text);
   }
   decodeHeader(into);

@@ -60,6 +60,8 @@ export interface WalRecord {
   toplevelXid: number;
   /** XLR_BLOCK_ID_ORIGIN, 0 when absent. */
   originId: number;
+  /** Memory that decodeRecord copies stored records to; nobody else's business. */
+  copy?: { memory: Uint8Array; bytes: Uint8Array; data: DataView } | undefined;
 }
 
 /** The largest block id; a record has one more references at most. */
@@ -104,4 +106,5 @@ export const newWalRecord = (): WalRecord => ({
   blockCount: 0,
   toplevelXid: 0,
   originId: 0,
+  copy: undefined,
 });
