@@ -54,7 +54,7 @@ export class AcceptorLink {
   send(bytes: Uint8Array): void {
     if (!this.#open || this.#socket === null) return; // its state learns of the end by onClose
     this.#socket.send(bytes);
-    if (this.#answerTimer === undefined) this.#watch();
+    this.#watch();
   }
 
   /** Ends this connection because of what came over it; a new one is made. */
@@ -110,8 +110,9 @@ export class AcceptorLink {
     });
   }
 
+  /** From now on, unless it is watched already: `onMessage` may have sent, and a second timer would be lost sight of. */
   #watch(): void {
-    this.#answerTimer = setTimeout(() => {
+    this.#answerTimer ??= setTimeout(() => {
       this.#answerTimer = undefined;
       if (this.#options.expectsAnswer()) this.restart(`no answer within ${ANSWER_TIMEOUT_MS} ms`);
     }, ANSWER_TIMEOUT_MS);
