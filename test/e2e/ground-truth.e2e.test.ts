@@ -60,7 +60,7 @@ const target = (connect: WorkloadTarget['connect']): WorkloadTarget => ({
   },
 });
 const clients = target(client);
-const administrator = target((database = 'main') => superuser(ebb.pid, database));
+const administrator = target((database) => superuser(ebb.pid, database ?? 'main'));
 
 /** Postgres's own access methods beside the B-tree; each is filled, split, emptied and vacuumed. */
 const OTHER_INDEXES = `
@@ -88,7 +88,7 @@ async function workload(): Promise<void> {
     if (havePgbench) {
       await clients.query('create database bench');
       await run('pgbench', ['-i', '-q', urlOf('bench')]);
-      await run('pgbench', ['-n', '-c', '4', '-t', '150', urlOf('bench')]);
+      await run('pgbench', ['-n', '-c', '4', '-t', '80', urlOf('bench')]);
     }
     await leaveUnfinished(clients);
     for (const { pid } of [...partOf(ebb.pid, 'compute'), ...partOf(ebb.pid, 'postgres')])
@@ -252,9 +252,7 @@ test('prepared transactions can be ended, unlogged relations are empty, sequence
   expect(await rowsOf(`select nextval('counter')::int as next`)).toEqual([{ next: 7 }]);
   expect(sequences.length).toBeGreaterThanOrEqual(2);
   for (const { name, last, increment } of sequences) {
-    const [{ next }] = (await administrator.query(`select nextval('${name}')::text as next`)) as {
-      next: string;
-    }[];
+    const [{ next }] = await administrator.query<{ next: string }>(`select nextval('${name}')::text as next`);
     // WAL has them 32 ahead (SEQ_LOG_VALS in commands/sequence.c).
     const steps = (Number(next) - Number(last)) / Number(increment);
     expect(steps, `${name}: ${next} after ${last}`).toBeGreaterThanOrEqual(1);

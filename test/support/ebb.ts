@@ -29,6 +29,8 @@ export interface EbbOptions {
   dir?: string;
   httpPort?: number;
   postgresPort?: number;
+  /** Variables for it beside those of this process. */
+  environment?: Readonly<Record<string, string>>;
 }
 
 /** What the tests use of the control plane's overview of the one project. */
@@ -51,6 +53,7 @@ export async function startEbb(options: EbbOptions = {}): Promise<Ebb> {
     dir: options.dir ?? mkdtempSync(join(tmpdir(), 'ebb-')),
     httpPort: options.httpPort ?? (await ports.take()),
     postgresPort: options.postgresPort ?? (await ports.take()),
+    environment: options.environment ?? {},
   };
   const { child, ready } = await launch(settled);
   return new Ebb(child, ready, settled, options.dir === undefined);
@@ -64,19 +67,28 @@ interface Ready {
 }
 
 /** Runs `ebb` with `args`, unwatched: for tests of what it says. */
-export function spawnEbb(args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [COMMAND, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+export function spawnEbb(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): ChildProcess {
+  return spawn(process.execPath, [COMMAND, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...environment },
+  });
 }
 
 async function launch(options: Required<EbbOptions>): Promise<{ child: ChildProcess; ready: Ready }> {
-  const child = spawnEbb([
-    'start',
-    '--json',
-    `--dir=${options.dir}`,
-    `--port=${options.httpPort}`,
-    `--pg-port=${options.postgresPort}`,
-    `--suspend-after=${options.suspendAfter}`,
-  ]);
+  const child = spawnEbb(
+    [
+      'start',
+      '--json',
+      `--dir=${options.dir}`,
+      `--port=${options.httpPort}`,
+      `--pg-port=${options.postgresPort}`,
+      `--suspend-after=${options.suspendAfter}`,
+    ],
+    options.environment,
+  );
   let said = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {
     said += text;
