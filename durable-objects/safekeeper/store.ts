@@ -224,15 +224,19 @@ export class SafekeeperStore {
    * row that holds `fromLsn` is not here any more.
    */
   readWal({ fromLsn, endLsn, bytesMax }: { fromLsn: Lsn; endLsn: Lsn; bytesMax: number }): LocalWal | null {
-    const rows = this.#sql.exec<WalRow>(
-      `SELECT begin_lsn, record_end_lsn, bytes FROM wal
-        WHERE begin_lsn >= (SELECT max(begin_lsn) FROM wal WHERE begin_lsn <= ?) ORDER BY begin_lsn`,
-      fromLsn,
-    );
+    let rest = Math.min(bytesMax, endLsn - fromLsn);
+    // All of them are taken: a cursor left open would keep SQLite from ever starting its own log anew.
+    const rows = this.#sql
+      .exec<WalRow>(
+        `SELECT begin_lsn, record_end_lsn, bytes FROM wal
+          WHERE begin_lsn >= (SELECT max(begin_lsn) FROM wal WHERE begin_lsn <= ?1) AND begin_lsn < ?2 ORDER BY begin_lsn`,
+        fromLsn,
+        fromLsn + rest,
+      )
+      .toArray();
     const parts: Uint8Array[] = [];
     let at = fromLsn;
     let recordEndLsn = parseLsn(this.timeline.startLsn);
-    let rest = Math.min(bytesMax, endLsn - fromLsn);
     for (const row of rows) {
       if (rest <= 0) break;
       const skip = at - row.begin_lsn;
