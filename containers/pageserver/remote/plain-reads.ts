@@ -58,7 +58,9 @@ export function withPlainReads(storage: ObjectStorage, options: PlainReadsOption
     for (let token: string | undefined, first = true; first || token !== undefined; first = false) {
       const query = new URLSearchParams({ 'list-type': '2', prefix });
       if (token !== undefined) query.set('continuation-token', token);
-      const text = await request(`list ${prefix}`, `${bucket}?${query.toString()}`, (response) => response.text());
+      const text = await request(`list ${prefix}`, `${bucket}?${query.toString()}`, (response) =>
+        response.text(),
+      );
       if (text === null) throw new StorageError('refused', `list ${prefix}: no such bucket`);
       const found = parseListing(text);
       if (found === null)
