@@ -1,4 +1,5 @@
 /** Replays a folder of WAL and compares with the images in it: bounded memory, whatever the WAL's size. */
+import { crc32c } from '@node-rs/crc32';
 import { formatLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import {
   formatFailure,
@@ -65,6 +66,7 @@ export function checkFolder(options: CheckFolderOptions): CheckFolderResult {
     facts: postgres18,
     segmentBytes: folder.segmentBytes,
     systemIdentifier: folder.systemIdentifier,
+    crc32c,
   });
   let undecodable: string | null = null;
   try {

@@ -123,7 +123,7 @@ export interface ClusterOptions {
 export class PostgresCluster {
   readonly dataDirectory: string;
   readonly socketDirectory: string;
-  readonly port = 5432;
+  readonly port: number;
   readonly #home: string;
   readonly #superuser: string;
   #settings: Record<string, string>;
@@ -135,6 +135,7 @@ export class PostgresCluster {
   private constructor(home: string, superuser: string, settings: Readonly<Record<string, string>>) {
     this.#home = home;
     this.#superuser = superuser;
+    this.port = Number(settings['port'] ?? 5432);
     this.dataDirectory = join(home, 'data');
     this.socketDirectory = join(home, 'socket');
     this.#settings = {

@@ -157,6 +157,9 @@ export function normalItem(page: Page, offsetNumber: number): number {
   return item;
 }
 
+/** Up to here a loop is faster than TypedArray.set with the view that it needs. */
+const COPY_LOOP_MAX = 36;
+
 /**
  * Copies bytes from a record to a page. Both ranges must have been checked against what they belong to; what is
  * checked here is only that neither leaves its array.
@@ -173,7 +176,7 @@ export function copyBytes(
       `copying ${length} bytes from ${fromStart} of ${from.length} to ${toStart} of ${to.length}`,
     );
   }
-  if (length > 96) {
+  if (length > COPY_LOOP_MAX) {
     to.set(from.subarray(fromStart, fromStart + length), toStart);
     return;
   }

@@ -62,9 +62,19 @@ export function redoBlock(
   page: Uint8Array,
   facts: WalFacts = postgres18,
 ): void {
+  redoPage(record, blockIndex, viewOf(page), facts);
+}
+
+/** As `redoBlock`, for a caller that keeps pages with their views. */
+export function redoPage(
+  record: WalRecord,
+  blockIndex: number,
+  page: Page,
+  facts: WalFacts = postgres18,
+): void {
   const block = record.blocks[blockIndex];
   try {
-    apply(record, block, viewOf(page));
+    apply(record, block, page);
   } catch (error) {
     throw explain(error, record, block, facts);
   }
