@@ -10,6 +10,7 @@ import {
   alignTo8,
   checkPagePointers,
   clearPageFlag,
+  copyBytes,
   existingItem,
   HEAP_TUPLES_MAX,
   INDEX_TUPLES_MAX,
@@ -36,6 +37,8 @@ import {
 } from './page.ts';
 
 const scratch = new Uint8Array(PAGE_BYTES);
+/** As many as could stand between the page header and its end. */
+const LINE_POINTERS_MAX = (PAGE_BYTES - PAGE_HEADER_BYTES) / 4;
 
 /** Checks as bufpage.c does before it moves items about. Throws PageError. */
 function checkForMoving(page: Page): void {
@@ -43,47 +46,75 @@ function checkForMoving(page: Page): void {
   if (pageSpecial(page) % 8 !== 0) throw new PageError(`pd_special ${pageSpecial(page)} is not aligned`);
 }
 
-/** Lays all items with storage from pd_special downwards, in line pointer order. (compactify_tuples) */
-function compactItems(page: Page): void {
+/** The items with storage of the page at hand: line pointer, offset, aligned length. */
+const numbers = new Uint16Array(LINE_POINTERS_MAX);
+const offsets = new Uint16Array(LINE_POINTERS_MAX);
+const lengths = new Uint16Array(LINE_POINTERS_MAX);
+/** Whether they lie one below the other in line pointer order, so that they can be moved in place. */
+let inOrder = true;
+
+/** Fills the arrays above and checks that all can be moved; how many items there are. */
+function gatherItems(page: Page): number {
   const count = itemCount(page);
-  const oldUpper = pageUpper(page);
+  const upper = pageUpper(page);
   const special = pageSpecial(page);
-  let sorted = true;
-  let last = special;
-  let total = 0;
+  let [stored, total, last] = [0, 0, special];
+  inOrder = true;
   for (let i = 1; i <= count; i++) {
     const item = itemId(page, i);
     const length = itemLength(item);
     if (length === 0) continue;
     const offset = itemOffset(item);
-    if (offset < oldUpper || offset + length > special) {
+    const aligned = alignTo8(length);
+    if (offset < upper || offset + length > special) {
       throw new PageError(
-        `item ${i}: offset ${offset}, length ${length} is outside of ${oldUpper} to ${special}`,
+        `item ${i}: offset ${offset}, length ${length} is outside of ${upper} to ${special}`,
       );
     }
-    // Not only out of order but overlapping: then nothing may be moved in place.
-    if (offset + alignTo8(length) > last) sorted = false;
+    if (offset + aligned > last) inOrder = false;
     last = offset;
-    total += alignTo8(length);
+    total += aligned;
+    numbers[stored] = i;
+    offsets[stored] = offset;
+    lengths[stored++] = aligned;
   }
   if (total > special - pageLower(page)) {
     throw new PageError(`items of ${total} bytes: ${special - pageLower(page)} available`);
   }
-  const from = sorted ? page.bytes : scratch;
-  if (!sorted) scratch.set(page.bytes);
-  let upper = special;
-  for (let i = 1; i <= count; i++) {
-    const item = itemId(page, i);
-    const length = alignTo8(itemLength(item));
-    if (length === 0) continue;
-    upper -= length;
-    const offset = itemOffset(item);
-    if (offset === upper) continue;
-    if (sorted) page.bytes.copyWithin(upper, offset, offset + length);
-    else page.bytes.set(from.subarray(offset, offset + length), upper);
-    moveItem(page, i, upper);
+  return stored;
+}
+
+/**
+ * Lays all items with storage from pd_special downwards, in line pointer order. Neighbours that stay neighbours
+ * move together. (compactify_tuples)
+ */
+function compactItems(page: Page): void {
+  const stored = gatherItems(page);
+  let upper = pageSpecial(page);
+  let i = 0;
+  while (i < stored && offsets[i] + lengths[i] === upper) upper -= lengths[i++]; // in its place already
+  if (i < stored) {
+    if (!inOrder) scratch.set(page.bytes);
+    /** The range that is still to be moved to `upper`. */
+    let end = offsets[i] + lengths[i];
+    let start = end;
+    for (; i < stored; i++) {
+      if (start !== offsets[i] + lengths[i]) {
+        moveBytes(page, start, end, upper);
+        end = offsets[i] + lengths[i];
+      }
+      upper -= lengths[i];
+      start = offsets[i];
+      moveItem(page, numbers[i], upper);
+    }
+    moveBytes(page, start, end, upper);
   }
   setPageUpper(page, upper);
+}
+
+function moveBytes(page: Page, start: number, end: number, to: number): void {
+  if (inOrder) page.bytes.copyWithin(to, start, end);
+  else copyBytes(scratch, start, page.bytes, to, end - start);
 }
 
 /**
