@@ -74,7 +74,7 @@ const CLOSE_TIMEOUT_MS = 10_000;
 const GOODBYE_TIMEOUT_MS = 2000;
 const RECONNECT_POSTGRES_MS = 100;
 /** How much later than the others the trailing acceptor has WAL, and all of them a commit that no append follows. */
-const ANNOUNCE_DELAY_MS = 20;
+const ANNOUNCE_DELAY_MS = 50;
 
 interface Waiter {
   lsn: Lsn;
