@@ -11,6 +11,8 @@ const needs = (kind: 'workerd' | 'pg' | 'e2e', testTimeout: number) => ({
     include: [`test/**/*.${kind}.test.ts`],
     testTimeout,
     hookTimeout: testTimeout,
+    // Real processes on a shared machine: a deadline missed once is repeated, and shown. (Killing never is.)
+    retry: 1,
     fileParallelism: false,
     pool: 'forks' as const,
   },

@@ -111,7 +111,7 @@ function kill(ebb: Ebb, victim: (typeof VICTIMS)[number]): number {
   return victims.length;
 }
 
-test(`${ROUNDS} rounds of kill -9`, async () => {
+test(`${ROUNDS} rounds of kill -9`, { retry: 0 }, async () => {
   const seed = Number(process.env['EBB_KILL_SEED'] ?? Date.now() % 1_000_000);
   const random = generator(seed);
   console.log(`killing: EBB_KILL_SEED=${seed}`);
