@@ -3,6 +3,7 @@
  */
 import { formatLsn } from '../lsn.ts';
 import { BKPIMAGE_COMPRESS_LZ4, BKPIMAGE_COMPRESS_PGLZ, BKPIMAGE_COMPRESS_ZSTD } from './decode-record.ts';
+import { describePayload, type PayloadFields } from './describe-payload.ts';
 import type { WalFacts } from './facts.ts';
 import type { BlockReference, WalRecord } from './record.ts';
 
@@ -45,6 +46,8 @@ export interface RecordDescription {
   type: string;
   totalBytes: number;
   mainBytes: number;
+  /** What the main data says, by name. */
+  fields: PayloadFields;
   blocks: BlockDescription[];
 }
 
@@ -65,6 +68,7 @@ export function describeRecord(record: WalRecord, facts: WalFacts): RecordDescri
     type: recordTypeName(record.resourceManager, record.info, facts),
     totalBytes: record.totalLength,
     mainBytes: record.mainLength,
+    fields: describePayload(record),
     blocks: record.blocks.slice(0, record.blockCount).map((block) => ({
       id: block.id,
       relation: `${block.spcOid}/${block.dbOid}/${block.relNumber}`,

@@ -47,7 +47,12 @@ export function walText({ records, problem }: WalListing, end: Lsn): string {
 
 const recordLine = (record: RecordDescription): string =>
   `${record.lsn.padEnd(12)} ${`${record.resourceManager}/${record.type}`.padEnd(28)} xid ${String(record.xid).padEnd(8)} ` +
-  `${record.totalBytes} bytes, previous ${record.previousLsn}`;
+  `${record.totalBytes} bytes, previous ${record.previousLsn}${fieldsText(record)}`;
+
+const fieldsText = ({ fields }: RecordDescription): string =>
+  Object.entries(fields)
+    .map(([name, value]) => `, ${name} ${value}`)
+    .join('');
 
 function blockLine(block: BlockDescription): string {
   const image = block.image
