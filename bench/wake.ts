@@ -1,5 +1,6 @@
 /**
- * Wake: from suspended (nothing of the project runs) to the first row at a client, at two sizes of the database.
+ * Wake: from suspended (neither compute nor pageserver runs, their disks are gone) to the first row at a client, at
+ * some sizes of the database; with only the compute suspended; and a new project, from the API's POST to its first row.
  *
  *   node bench/wake.ts [wakes per size, default 10] [sizes in MB, default 50 1000]
  */
@@ -9,15 +10,55 @@ import { median, quantile, table } from './support.ts';
 
 const [wakes = 10, ...given] = process.argv.slice(2).map(Number);
 const sizes = given.length > 0 ? given : [50, 1000];
+const NEW_PROJECTS = 5;
+const begun = performance.now();
 const ebb = await startEbb();
+console.error(`first ebb start: ${(performance.now() - begun).toFixed(0)} ms`);
 const rows: string[][] = [];
+
+interface Status {
+  bootMs: Record<string, number>;
+  dataDirectory: { pagesFetched: number; misses: number };
+}
+
+async function firstRow(url: string, text: string, values: unknown[] = []): Promise<number> {
+  const begin = performance.now();
+  const client = new pg.Client(url);
+  await client.connect();
+  await client.query(text, values);
+  const ms = performance.now() - begin;
+  await client.end();
+  return ms;
+}
+
+function report(what: string, times: readonly number[], pages = ''): void {
+  const ms = [Math.min(...times), median(times), quantile(times, 0.95)].map((value) => value.toFixed(0));
+  rows.push([what, String(times.length), ...ms, pages]);
+}
+
+async function newProject(): Promise<number> {
+  const begin = performance.now();
+  const response = await fetch(`${ebb.httpUrl}/api/v2/projects`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ebb.apiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ project: { name: 'bench' } }),
+  });
+  const created = (await response.json()) as { connection_uris: { connection_uri: string }[] };
+  await firstRow(created.connection_uris[0].connection_uri, 'SELECT 1');
+  return performance.now() - begin;
+}
+
 try {
+  const inspected = await ebb.inspectProject();
+  const status = async (): Promise<Status> => {
+    const path = `/projects/${inspected.project.id}/endpoints/${inspected.endpoint.id}`;
+    return (await (await ebb.inspect(path)).json()) as Status;
+  };
   let filled = 0;
   for (const size of sizes) {
     const client = new pg.Client(ebb.postgresUrl);
     await client.connect();
     await client.query('CREATE TABLE IF NOT EXISTS filler (id bigint PRIMARY KEY, payload text)');
-    const { rows: before } = await client.query('SELECT count(*)::int AS n FROM filler');
     // About 1 kB a row with its index entry: 1,000 rows are 1 MB.
     while (filled < size) {
       const batch = Math.min(25, size - filled);
@@ -26,37 +67,47 @@ try {
         [filled * 1000 + 1, (filled + batch) * 1000],
       );
       filled += batch;
-      console.error(`filled ${filled} of ${size} MB (${before[0].n} rows before)`);
+      console.error(`filled ${filled} of ${size} MB`);
     }
     await client.query('VACUUM ANALYZE filler');
     const { rows: is } = await client.query('SELECT pg_database_size(current_database())::bigint AS bytes');
     await client.end();
+    const database = `${(Number(is[0].bytes) / 1e6).toFixed(0)} MB`;
 
-    const totals: number[] = [];
-    let last: Record<string, unknown> = {};
-    for (let i = 0; i < wakes; i++) {
-      await ebb.stopContainers();
-      const begin = performance.now();
-      const sleeper = new pg.Client(ebb.postgresUrl);
-      await sleeper.connect();
-      await sleeper.query('SELECT id FROM filler WHERE id = $1', [
+    const wake = async (): Promise<number> =>
+      firstRow(ebb.postgresUrl, 'SELECT id FROM filler WHERE id = $1', [
         1 + Math.floor(Math.random() * filled * 1000),
       ]);
-      totals.push(performance.now() - begin);
-      last = (await ebb.computeStatus()) as Record<string, unknown>;
-      await sleeper.end();
+    // The list of what a session reads first is kept after some seconds of one that is as those that follow.
+    await ebb.suspendContainers();
+    await wake();
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+
+    for (const [what, suspend] of [
+      ['compute and pageserver', () => ebb.suspendContainers()],
+      ['compute only', () => ebb.suspendContainers(['compute'])],
+    ] as const) {
+      const times: number[] = [];
+      let last: Status | undefined;
+      for (let i = 0; i < wakes; i++) {
+        await suspend();
+        times.push(await wake());
+        last = await status();
+        await new Promise((resolve) => setTimeout(resolve, 1000)); // what a boot leaves to be done is done
+      }
+      console.error(JSON.stringify(last?.bootMs));
+      const { pagesFetched, misses } = last!.dataDirectory;
+      const pages = `${pagesFetched} (${((pagesFetched * 8192) / 1e6).toFixed(1)} MB), ${misses} waited for`;
+      report(`wake, ${database}, ${what}`, times, pages);
     }
-    console.error(JSON.stringify(last));
-    rows.push([
-      `${(Number(is[0].bytes) / 1e6).toFixed(0)} MB`,
-      String(wakes),
-      Math.min(...totals).toFixed(0),
-      median(totals).toFixed(0),
-      quantile(totals, 0.95).toFixed(0),
-      JSON.stringify(last['pages'] ?? null),
-    ]);
   }
-  table(['database', 'wakes', 'min ms', 'median ms', 'p95 ms', 'pages'], rows);
+  const times: number[] = [];
+  for (let i = 0; i < NEW_PROJECTS; i++) {
+    await ebb.suspendContainers();
+    times.push(await newProject());
+  }
+  report('new project', times);
+  table(['what', 'times', 'min ms', 'median ms', 'p95 ms', 'pages fetched'], rows);
 } finally {
   await ebb.stop();
 }

@@ -178,6 +178,17 @@ export class Ebb {
     await this.waitFor(() => this.#containerProcesses().length === 0, 10_000, 'the containers to end');
   }
 
+  /** Lets the containers end by themselves, computes before pageservers, as a project does that nobody uses. */
+  async suspendContainers(kinds: readonly string[] = ['compute', 'pageserver']): Promise<void> {
+    for (const kind of kinds) {
+      const folder = join(this.dir, 'disks', `${kind}-`);
+      const members = () =>
+        listProcesses().filter(({ pid, zombie }) => !zombie && environment(pid).EBB_DISK?.startsWith(folder));
+      for (const { pid, parent } of members()) if (parent === this.pid) process.kill(pid, 'SIGTERM');
+      await this.waitFor(() => members().length === 0, 30_000, `every ${kind} to end`);
+    }
+  }
+
   /** Waits until `condition` holds; the error names what was waited for. */
   async waitFor(condition: () => unknown, timeoutMs: number, what: string): Promise<void> {
     const deadline = performance.now() + timeoutMs;
