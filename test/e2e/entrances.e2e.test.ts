@@ -131,7 +131,7 @@ test('a superseded compute acknowledges nothing more', async () => {
     const env = Object.fromEntries(
       readFileSync(`/proc/${own.pid}/environ`, 'utf8')
         .split('\0')
-        .filter(Boolean)
+        .filter((line) => line !== '' && !line.startsWith('NODE_CHANNEL_')) // the engine's channel, which it has not
         .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
     );
     // The engine's channel to the first compute is not the rival's.
@@ -153,6 +153,7 @@ test('a superseded compute acknowledges nothing more', async () => {
       const ready = async () =>
         fetch(`http://127.0.0.1:${http}/ready`, {
           headers: { authorization: `Bearer ${spec.sessionToken}` },
+          signal: AbortSignal.timeout(10_000),
         }).then(
           (response) => response.ok,
           () => false,
