@@ -134,8 +134,6 @@ test('a superseded compute acknowledges nothing more', async () => {
         .filter((line) => line !== '' && !line.startsWith('NODE_CHANNEL_')) // the engine's channel, which it has not
         .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
     );
-    // The engine's channel to the first compute is not the rival's.
-    delete env['NODE_CHANNEL_FD'];
     const spec = JSON.parse(env[ENV.spec]) as ComputeSpec;
     const disk = mkdtempSync(join(tmpdir(), 'ebb-rival-'));
     const [http, postgres] = [await freePort(), await freePort()];
