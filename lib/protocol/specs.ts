@@ -42,8 +42,14 @@ export const ENV = {
 /** Every timeline's WAL begins here (a segment start beyond any WAL of the template). */
 export const TIMELINE_START_LSN = '0/3000000';
 
-/** Where a timeline's first pages come from. Branches add `{kind: 'branch', ancestorTimelineId, ancestorLsn}`. */
-export type TimelineOrigin = { kind: 'template' };
+/**
+ * Where a timeline's first pages come from: the template; an import, whose layers and index are in object storage before
+ * anyone asks for the timeline; or another timeline as of `ancestorLsn`, a record's end, which is the branch's start LSN.
+ */
+export type TimelineOrigin =
+  | { kind: 'template' }
+  | { kind: 'import' }
+  | { kind: 'branch'; ancestor: TimelineSpec; ancestorLsn: string };
 
 export interface TimelineSpec {
   projectId: string;
@@ -135,7 +141,24 @@ export interface ComputeFailure {
  *   POST /roles        → {roles: {name, scramSecret, canLogin}[]}: pg_authid as it is now (compute)
  *   PUT  /warm-pages   → body: encoded page runs (compute)
  *   POST /superseded   → {term}: a newer term was met (compute)
+ *   POST /horizon      → HorizonRequest: HorizonAnswer (pageserver)
  */
 export interface RolesReport {
   roles: { name: string; scramSecret: string | null; canLogin: boolean }[];
+}
+
+/**
+ * A pageserver wants to drop history of a timeline below `horizonLsn`. The Project records it before it answers: no branch
+ * and no lease is made below a recorded horizon, so what the answer does not retain nobody will ever read.
+ */
+export interface HorizonRequest {
+  timelineId: string;
+  /** LSN text; where the retention window begins. */
+  horizonLsn: string;
+}
+export interface HorizonAnswer {
+  /** What is recorded now: the newest horizon ever asked for, or an older one where the Project holds it back. */
+  horizonLsn: string;
+  /** Branch points and leases below it, LSN texts: what a read at one of these needs is kept too. */
+  retainedLsns: string[];
 }

@@ -59,9 +59,20 @@ export class Handover {
   give(port: number, socket: Socket): void {
     const message: HandoffMessage = { port };
     this.#queued.add(socket);
+    stopReading(socket);
     this.#child.send(message, socket, (error) => {
       this.#queued.delete(socket);
       if (error) socket.destroy();
     });
   }
+}
+
+/**
+ * Until the program has acknowledged it, Node keeps the connection open here too, goes on reading it, and throws away
+ * what it reads: a request that follows at once on the program's word would now and then be lost. A socket
+ * that is only paused is still read from.
+ */
+function stopReading(socket: Socket): void {
+  const { _handle: handle } = socket as Socket & { _handle?: { readStop(): number } | null };
+  handle?.readStop();
 }

@@ -14,7 +14,7 @@ import type { Volume } from './volume.ts';
 /** Files up to this size (128 KiB) are brought here whole. */
 const SMALL_FILE_BLOCKS = 16;
 /** Warm pages come in the order in which they were read; what is needed first must not wait for the rest. */
-const WARM_BATCH_PAGES = 32;
+export const WARM_BATCH_PAGES = 32;
 
 interface Run {
   id: number;
