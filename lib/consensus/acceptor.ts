@@ -17,6 +17,7 @@ import { formatLsn, lsnPlus } from '../postgres/lsn.ts';
 import { assert, assertNever } from '../assert.ts';
 import {
   CONSENSUS_VERSION,
+  NO_LIMIT,
   walLength,
   APPEND_BYTES_MAX,
   type AcceptorMessage,
@@ -65,11 +66,15 @@ export interface AcceptorState {
   readonly backupBy: AcceptorNumber;
   /** The proposer has left in order: nothing will follow until another one is elected. */
   readonly left: boolean;
+  /** No WAL beyond it is taken: storage is bounded. The shell tells it. */
+  readonly limitLsn: Lsn;
 }
 
 export type AcceptorInput =
   | { type: 'message'; connection: number; message: ProposerMessage }
-  | { type: 'disconnected'; connection: number };
+  | { type: 'disconnected'; connection: number }
+  /** Storage takes WAL up to here: below the end of the log it is full. */
+  | { type: 'room'; limitLsn: Lsn };
 
 export type AcceptorWrite =
   | { type: 'term'; term: number; votedFor: string | null }
@@ -124,6 +129,7 @@ export const startAcceptor = (
   writing: null,
   backupBy: 0,
   left: false,
+  limitLsn: NO_LIMIT,
 });
 
 /** True when messages of this step must wait until its writes are durable. */
@@ -136,6 +142,11 @@ export function stepAcceptor(state: AcceptorState, input: AcceptorInput): Accept
     connections.delete(input.connection);
     const writing = state.writing === input.connection ? null : state.writing;
     return nothing({ ...state, connections, writing });
+  }
+  if (input.type === 'room') {
+    const next = { ...state, limitLsn: input.limitLsn };
+    if (state.writing === null || input.limitLsn === state.limitLsn) return nothing(next);
+    return { ...nothing(next), messages: [{ connection: state.writing, message: roomOf(next) }] };
   }
   const { connection, message } = input;
   if (message.type === 'greeting') return greet(state, connection, message);
@@ -180,6 +191,12 @@ const answer = (state: AcceptorState, connection: number, writes: AcceptorWrite[
   const message = { type: 'position', term, flushLsn, writtenLsn, commitLsn } as const;
   return { ...nothing(state), writes, messages: [{ connection, message }] };
 };
+
+const roomOf = ({ log, limitLsn }: AcceptorState): AcceptorMessage => ({
+  type: 'room',
+  term: log.term,
+  limitLsn,
+});
 
 function greet(state: AcceptorState, connection: number, message: ProposerGreeting): AcceptorOutput {
   const { timeline } = state;
@@ -256,6 +273,7 @@ function elected(state: AcceptorState, connection: number, message: Elected): Ac
     left: false,
   };
   const output = answer(next, connection, writes);
+  if (next.limitLsn !== NO_LIMIT) output.messages.unshift({ connection, message: roomOf(next) });
   if (state.writing !== null && state.writing !== connection) {
     const detail = `term ${message.term} was elected on another connection`;
     output.refusals.push({ connection: state.writing, reason: 'displaced', detail });
@@ -285,6 +303,10 @@ function append(state: AcceptorState, connection: number, message: Append): Acce
     return refuse(state, connection, 'notSequential', detail);
   }
   const writtenLsn = lsnPlus(log.writtenLsn, length);
+  if (length > 0 && writtenLsn > state.limitLsn) {
+    const detail = `append up to ${formatLsn(writtenLsn)}: there is room up to ${formatLsn(state.limitLsn)}`;
+    return refuse(state, connection, 'full', detail);
+  }
   const { recordEndLsn } = message;
   if (recordEndLsn < log.flushLsn || recordEndLsn > writtenLsn) {
     const range = `${formatLsn(log.flushLsn)} to ${formatLsn(writtenLsn)}`;

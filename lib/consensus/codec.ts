@@ -12,6 +12,7 @@
  *   'r' read      term u64, begin u64, bytesMax u32
  *   'w' wal       term u64, begin u64, recordEnd u64, WAL to the end
  *   'l' leave     term u64, commit u64
+ *   'm' room      term u64, limit u64
  *   history       u32 n, n × (term u64, lsn u64)
  *
  * Decoders throw MalformedMessage and check every length before they use it; what a position may be in a given
@@ -33,6 +34,7 @@ const TAG_POSITION = 0x70;
 const TAG_READ = 0x72;
 const TAG_WAL = 0x77;
 const TAG_LEAVE = 0x6c;
+const TAG_ROOM = 0x6d;
 
 /** Bytes before the WAL of an append. */
 export const APPEND_HEADER_BYTES = 42;
@@ -212,6 +214,8 @@ export function encodeAcceptorMessage(message: AcceptorMessage): Uint8Array {
         .u53(message.recordEndLsn)
         .bytes(message.wal)
         .done();
+    case 'room':
+      return new ByteWriter(17).u8(TAG_ROOM).u53(message.term).u53(message.limitLsn).done();
     default:
       return assertNever(message, 'acceptor message');
   }
@@ -256,6 +260,8 @@ function readAcceptorMessage(tag: number, reader: ByteReader): AcceptorMessage {
         recordEndLsn: reader.lsn(),
         wal: readWal(reader),
       };
+    case TAG_ROOM:
+      return { type: 'room', term: reader.u53(), limitLsn: reader.lsn() };
     default:
       throw new MalformedMessage(`acceptor message of tag ${tag}`);
   }

@@ -12,6 +12,7 @@
  *      │ ◄─────────────────────────── position   │   what is durable
  *      │ read ─────────────────────────────────► │   WAL for a lagging acceptor (recovery)
  *      │ ◄──────────────────────────────── wal   │
+ *      │ ◄─────────────────────────────── room   │   how much WAL it can take for now (where that is bounded)
  *      │ leave ────────────────────────────────► │   nothing will follow: back up the tail
  *
  * It is Neon's protocol (Raft's election and log matching with leaders apart from the logs, and term histories
@@ -132,7 +133,19 @@ export interface ReadResponse {
   recordEndLsn: Lsn;
   wal: Uint8Array;
 }
-export type AcceptorMessage = AcceptorGreeting | Vote | Position | ReadResponse;
+/**
+ * How far an acceptor's storage reaches for now: no append may end beyond `limitLsn`. Told unasked, ahead of the answer to
+ * `elected` and whenever it moves; an acceptor that never tells has no limit.
+ */
+export interface Room {
+  type: 'room';
+  term: number;
+  limitLsn: Lsn;
+}
+export type AcceptorMessage = AcceptorGreeting | Vote | Position | ReadResponse | Room;
+
+/** The `limitLsn` of an acceptor without one. */
+export const NO_LIMIT = Number.MAX_SAFE_INTEGER as Lsn;
 
 /** Bytes of WAL that an append carries. */
 export function walLength(append: Pick<Append, 'wal'>): number {
@@ -156,6 +169,7 @@ export const REFUSALS = {
   oversize: { code: 4413, retry: false },
   outOfRange: { code: 4416, retry: true },
   storage: { code: 4500, retry: true },
+  full: { code: 4507, retry: true },
 } as const;
 export type RefusalReason = keyof typeof REFUSALS;
 export const refusalOfCode = (code: number): RefusalReason | null =>

@@ -8,7 +8,14 @@
  *                                            (leader: straight on)
  */
 import type { Lsn } from '../postgres/lsn.ts';
-import type { AcceptorMessage, AcceptorNumber, ProposerMessage, TimelineIdentity, Vote } from './messages.ts';
+import {
+  NO_LIMIT,
+  type AcceptorMessage,
+  type AcceptorNumber,
+  type ProposerMessage,
+  type TimelineIdentity,
+  type Vote,
+} from './messages.ts';
 import type { TermHistory } from './term-history.ts';
 import { emptyBuffer, type WalBuffer } from './wal-buffer.ts';
 
@@ -69,6 +76,8 @@ export interface AcceptorProgress {
   readonly at: AcceptorPhase;
   /** Durable there in this term's history; null until it has told. Survives disconnection. */
   readonly flushLsn: Lsn | null;
+  /** It takes no WAL beyond this for now. Forgotten with the connection. */
+  readonly limitLsn: Lsn;
 }
 
 export type ProposerPhase = 'campaign' | 'recovering' | 'leading' | 'left' | 'superseded';
@@ -125,7 +134,12 @@ export function startProposer(config: ProposerConfig): ProposerState {
     backupBy: 0,
     trailing: 0,
     buffer: emptyBuffer(startLsn),
-    acceptors: config.acceptors.map((number) => ({ number, at: { phase: 'disconnected' }, flushLsn: null })),
+    acceptors: config.acceptors.map((number) => ({
+      number,
+      at: { phase: 'disconnected' },
+      flushLsn: null,
+      limitLsn: NO_LIMIT,
+    })),
   };
 }
 
@@ -148,11 +162,12 @@ export function wantsWal(state: ProposerState): boolean {
  */
 export const owesAnnouncement = (state: ProposerState): boolean =>
   state.acceptors.some(
-    ({ number, at }) => owesTo(state, at) || (number === state.trailing && isBehind(state, at)),
+    ({ number, at, limitLsn }) =>
+      owesTo(state, at) || (number === state.trailing && isBehind(state, at, limitLsn)),
   );
 
-const isBehind = (state: ProposerState, at: AcceptorPhase): boolean =>
-  at.phase === 'streaming' && at.nextLsn < state.buffer.endLsn;
+const isBehind = (state: ProposerState, at: AcceptorPhase, limitLsn: Lsn): boolean =>
+  at.phase === 'streaming' && at.nextLsn < state.buffer.endLsn && at.nextLsn < limitLsn;
 
 export const owesTo = (state: ProposerState, at: AcceptorPhase): at is Streaming =>
   at.phase === 'streaming' &&
@@ -180,4 +195,8 @@ export function setPhase(draft: Draft, acceptor: AcceptorNumber, at: AcceptorPha
   const index = draft.state.acceptors.findIndex((entry) => entry.number === acceptor);
   const before = draft.state.acceptors[index];
   draft.state.acceptors[index] = { ...before, at, flushLsn: flushLsn ?? before.flushLsn };
+}
+export function setLimit(draft: Draft, acceptor: AcceptorNumber, limitLsn: Lsn): void {
+  const index = draft.state.acceptors.findIndex((entry) => entry.number === acceptor);
+  draft.state.acceptors[index] = { ...draft.state.acceptors[index], limitLsn };
 }

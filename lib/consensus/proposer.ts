@@ -10,6 +10,7 @@
 import { assert, assertNever } from '../assert.ts';
 import {
   CONSENSUS_VERSION,
+  NO_LIMIT,
   type AcceptorGreeting,
   type AcceptorMessage,
   type AcceptorNumber,
@@ -19,13 +20,14 @@ import {
   draftOf,
   progressOf,
   quorumOf,
+  setLimit,
   setPhase,
   type Draft,
   type ProposerInput,
   type ProposerOutput,
   type ProposerState,
 } from './proposer-state.ts';
-import { announce, forgetReadsFrom, onPosition, onReadResponse, onWal } from './replication.ts';
+import { announce, forgetReadsFrom, onPosition, onReadResponse, onRoom, onWal } from './replication.ts';
 import { commonEnd, isMoreAdvanced, pruneBefore } from './term-history.ts';
 import { emptyBuffer } from './wal-buffer.ts';
 
@@ -70,6 +72,7 @@ function greet(draft: Draft, acceptor: AcceptorNumber): void {
   } as const;
   draft.messages.push({ acceptor, message });
   setPhase(draft, acceptor, { phase: 'greeting' });
+  setLimit(draft, acceptor, NO_LIMIT);
 }
 
 function onMessage(draft: Draft, acceptor: AcceptorNumber, message: AcceptorMessage): void {
@@ -86,6 +89,8 @@ function onMessage(draft: Draft, acceptor: AcceptorNumber, message: AcceptorMess
       return onPosition(draft, acceptor, message);
     case 'wal':
       return onReadResponse(draft, acceptor, message);
+    case 'room':
+      return onRoom(draft, acceptor, message);
     default:
       return assertNever(message, 'acceptor message');
   }

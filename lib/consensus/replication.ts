@@ -19,9 +19,18 @@ import {
   type Append,
   type Position,
   type ReadResponse,
+  type Room,
 } from './messages.ts';
 import { chooseBackup } from './backup.ts';
-import { owesTo, progressOf, quorumOf, setPhase, type Draft, type Streaming } from './proposer-state.ts';
+import {
+  owesTo,
+  progressOf,
+  quorumOf,
+  setLimit,
+  setPhase,
+  type Draft,
+  type Streaming,
+} from './proposer-state.ts';
 import { chooseTrailing } from './trailing.ts';
 import { dropBefore, pushWal, sliceWal } from './wal-buffer.ts';
 
@@ -119,18 +128,18 @@ function pump(draft: Draft, acceptor: AcceptorNumber, mode: 'send' | 'gather'): 
   const { state } = draft;
   const { appendsInFlightMax, bytesInFlightMax, coalescedBytesMax } = state.config.limits;
   for (;;) {
-    const { at } = progressOf(draft, acceptor);
+    const { at, limitLsn } = progressOf(draft, acceptor);
     if (at.phase !== 'streaming') return;
-    const lacks = state.buffer.endLsn - at.nextLsn;
+    const lacks = Math.min(state.buffer.endLsn, limitLsn) - at.nextLsn;
     if (lacks <= 0) return;
     if (lacks < coalescedBytesMax && (at.inFlight.length > 0 || mode === 'gather')) return;
     if (at.inFlight.length >= appendsInFlightMax) return;
     if (at.inFlight.length > 0 && at.nextLsn - at.writtenLsn >= bytesInFlightMax) return;
-    if (at.nextLsn < state.buffer.beginLsn) return readFromPeer(draft, acceptor, at);
+    if (at.nextLsn < state.buffer.beginLsn) return readFromPeer(draft, acceptor, at, limitLsn);
     const slice = sliceWal(state.buffer, {
       fromLsn: at.nextLsn,
       knownRecordEndLsn: at.sentRecordEndLsn,
-      bytesMax: APPEND_BYTES_MAX,
+      bytesMax: Math.min(APPEND_BYTES_MAX, lacks),
     });
     sendAppend(draft, acceptor, at, slice.parts, slice);
   }
@@ -177,7 +186,7 @@ function sendAppend(
 }
 
 /** Asks the most advanced other acceptor that streams in this term; one request at a time per lagging acceptor. */
-function readFromPeer(draft: Draft, acceptor: AcceptorNumber, at: Streaming): void {
+function readFromPeer(draft: Draft, acceptor: AcceptorNumber, at: Streaming, limitLsn: Lsn): void {
   if (at.read !== null) return;
   const { state } = draft;
   let from: AcceptorNumber | null = null;
@@ -192,7 +201,7 @@ function readFromPeer(draft: Draft, acceptor: AcceptorNumber, at: Streaming): vo
     type: 'read',
     term: state.config.term,
     beginLsn,
-    bytesMax: APPEND_BYTES_MAX,
+    bytesMax: Math.min(APPEND_BYTES_MAX, limitLsn - beginLsn),
   } as const;
   draft.messages.push({ acceptor: from, message });
   setPhase(draft, acceptor, { ...at, read: { from, beginLsn } });
@@ -212,6 +221,14 @@ export function onReadResponse(draft: Draft, from: AcceptorNumber, response: Rea
     const known = recordEndLsn > at.sentRecordEndLsn ? recordEndLsn : at.sentRecordEndLsn;
     sendAppend(draft, number, { ...at, read: null }, [wal], { endLsn, recordEndLsn: known });
   }
+  pumpAll(draft);
+}
+
+/** The acceptor's storage has more room, or less: it is sent what fits. */
+export function onRoom(draft: Draft, acceptor: AcceptorNumber, { term, limitLsn }: Room): void {
+  const { state } = draft;
+  if (term < state.config.term) return protocolFault(draft, acceptor, `room of term ${term}`);
+  setLimit(draft, acceptor, limitLsn);
   pumpAll(draft);
 }
 

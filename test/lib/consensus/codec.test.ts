@@ -75,6 +75,7 @@ const acceptorMessage: fc.Arbitrary<AcceptorMessage> = fc.oneof(
     commitLsn: position,
   }),
   fc.record({ type: type('wal'), term, beginLsn: position, recordEndLsn: position, wal: bytes }),
+  fc.record({ type: type('room'), term, limitLsn: position }),
 );
 
 test('every message survives its binary form', () => {

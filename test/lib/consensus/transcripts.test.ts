@@ -6,6 +6,7 @@
  *   > settle [p1-a1 …]           delivers everything, on these links only, until nothing is left
  *   > deliver p1-a1 [p1<a1]      delivers one message: to the acceptor (-), to the proposer (<)
  *   > wal p1 100 200 +50         WAL from Postgres: records of 100 and 200 bytes, and 50 bytes of a record that is not whole
+ *   > room a1 300                the acceptor's storage takes 300 bytes in all
  *   > leave p1   > kill p1   > crash a1   > show
  *
  * EBB_TRANSCRIPTS=write writes what happens now into the files, for a person to read and approve.
@@ -53,6 +54,8 @@ function run(world: World, line: string): void {
         number(first),
         rest.map((length) => (length.startsWith('+') ? -Number(length) : Number(length))),
       );
+    case 'room':
+      return world.room(number(first), Number(rest[0]));
     case 'leave':
       return world.leave(number(first));
     case 'kill':

@@ -126,6 +126,11 @@ export class World {
     it.state = startAcceptor(TIMELINE, acceptor, it.durable);
   }
 
+  /** Storage takes so many bytes from START on. */
+  room(acceptor: number, bytes: number): void {
+    this.#stepAcceptor(acceptor, { type: 'room', limitLsn: lsnPlus(START, bytes) });
+  }
+
   /** Records as numbers of bytes; negative: so many bytes that do not end a record. */
   wal(proposer: number, records: readonly number[]): void {
     const it = this.proposers.get(proposer)!;
@@ -327,6 +332,8 @@ export function show(message: ProposerMessage | AcceptorMessage): string {
       const written = message.writtenLsn === message.flushLsn ? '' : ` written=${at(message.writtenLsn)}`;
       return `position term=${message.term} flush=${at(message.flushLsn)}${written} commit=${at(message.commitLsn)}`;
     }
+    case 'room':
+      return `room term=${message.term} limit=${at(message.limitLsn)}`;
     case 'read':
       return `read term=${message.term} ${at(message.beginLsn)}`;
     case 'wal': {
