@@ -32,6 +32,7 @@ import { buildBootManifest } from '../../lib/storage/state/boot-manifest.ts';
 import type { Pageserver } from './pageserver.ts';
 import { formatRuns, inspectedPage, inspectedRuns } from './read/inspected-runs.ts';
 import { answerPageRequest, readRuns } from './read/page-service.ts';
+import type { ComputeSession } from './timeline/compute-session.ts';
 import { describeFailure, TimelineError } from './timeline/errors.ts';
 import type { Timeline } from './timeline/timeline.ts';
 
@@ -117,11 +118,12 @@ function servePages(
   header: string | undefined,
 ): void {
   const attached = (async () => pageserver.timeline(parseTimelineSpec(header)))();
+  let session: ComputeSession | undefined;
   attached.then(
     (timeline) => {
       if (socket.readyState !== socket.OPEN) return;
-      const detach = timeline.computeAttached();
-      socket.once('close', detach);
+      session = timeline.computeAttached();
+      socket.once('close', () => session?.close());
     },
     (error: unknown) => {
       onError(error, 'attach');
@@ -139,7 +141,7 @@ function servePages(
     }
     const startedAt = performance.now();
     attached
-      .then((timeline) => answerPageRequest(timeline, request))
+      .then((timeline) => answerPageRequest(timeline, request, session))
       .then((response) => {
         const ms = performance.now() - startedAt;
         if (ms > SLOW_MS)

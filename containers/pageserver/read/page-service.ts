@@ -16,6 +16,7 @@ import {
 } from '../../../lib/storage/key.ts';
 import { buildBootManifest } from '../../../lib/storage/state/boot-manifest.ts';
 import { decodeSize } from '../../../lib/storage/value.ts';
+import type { ComputeSession } from '../timeline/compute-session.ts';
 import { describeFailure, TimelineError } from '../timeline/errors.ts';
 import type { Timeline } from '../timeline/timeline.ts';
 
@@ -23,11 +24,18 @@ const SLICE_MS = 4;
 /** Pages of one request that are being read at a time: those of cold layers come in parallel. */
 const PAGES_AT_ONCE = 32;
 
-/** Never rejects: a failure is an error response. */
-export async function answerPageRequest(timeline: Timeline, request: PageRequest): Promise<PageResponse> {
+/** Never rejects: a failure is an error response. `session`: of the compute that asks. */
+export async function answerPageRequest(
+  timeline: Timeline,
+  request: PageRequest,
+  session?: ComputeSession,
+): Promise<PageResponse> {
   const { id } = request;
+  let release: (() => void) | undefined;
   try {
     const at = await timeline.waitFor(request.lsn);
+    release = timeline.hold(at);
+    session?.readsAt(at);
     if (request.tag === 'boot') {
       const { manifest, blobs } = await buildBootManifest(timeline.view(at));
       return { tag: 'boot', id, manifest, blobs };
@@ -35,6 +43,8 @@ export async function answerPageRequest(timeline: Timeline, request: PageRequest
     return { tag: 'pages', id, pages: await readRuns(timeline, request.runs, at) };
   } catch (error) {
     return { tag: 'error', id, ...describeFailure(error) };
+  } finally {
+    release?.();
   }
 }
 

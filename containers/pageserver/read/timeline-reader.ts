@@ -42,9 +42,11 @@ export class TimelineReader {
 
   /**
    * The content of `key` as of `lsn`, which has been ingested; null when it is absent. Not to be changed.
-   * `remember: false` leaves the page cache as it is (compaction). Throws LayerError, StorageError, ReconstructError.
+   * `remember: false` leaves the page cache as it is (compaction). Throws TimelineError `belowWindow`, LayerError,
+   * StorageError, ReconstructError.
    */
   async get(key: Key, lsn: Lsn, remember = true): Promise<Uint8Array | null> {
+    this.#stack.history.assertReadable(lsn);
     const cached = this.#cache.get(this.#number, key, lsn);
     if (cached?.lsn === lsn) return cached.content;
     const versions: Version[] = [];
@@ -76,9 +78,10 @@ export class TimelineReader {
 
   /**
    * The keys of `range` that are there as of `lsn`, in key order: of kinds whose values are all images or absent, so that
-   * the newest version of a key is all of it. Pages are not scanned.
+   * the newest version of a key is all of it. Pages are not scanned. Throws as `get` does.
    */
   async *scan(range: KeyRange, lsn: Lsn): AsyncGenerator<{ key: Key; content: Uint8Array }> {
+    this.#stack.history.assertReadable(lsn);
     const memory = this.#stack.memory(lsn).map((layer) => [...layer.scanOthers(range, lsn)]);
     const parts = this.#stack.searchRange(range, lsn);
     const newest = await holding(

@@ -12,7 +12,9 @@ import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import type { Key, KeyRange } from '../../../lib/storage/key.ts';
 import { LayerMap, type LayerSearch } from '../../../lib/storage/layers/layer-map.ts';
 import { MemoryLayer } from '../../../lib/storage/layers/memory-layer.ts';
+import { WHOLE_HISTORY, type IndexedHistory } from '../../../lib/storage/layers/timeline-index.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
+import { History } from './history.ts';
 
 /** Up to where the timeline has been ingested: the end of a record, and where that record starts. */
 export interface Position {
@@ -28,12 +30,15 @@ export interface FrozenLayer {
 
 export class LayerStack {
   readonly map = new LayerMap<StoredLayer>();
+  /** Which LSNs can be read; whoever reads asks it first. */
+  readonly history: History;
   #open: MemoryLayer;
   #frozen: FrozenLayer[] = [];
   #position: Position;
 
-  constructor(position: Position, layers: Iterable<StoredLayer>) {
+  constructor(position: Position, layers: Iterable<StoredLayer>, history: IndexedHistory = WHOLE_HISTORY) {
     this.#position = position;
+    this.history = new History(history);
     this.#open = new MemoryLayer(position.lsn);
     this.map.replace({ insert: layers });
   }

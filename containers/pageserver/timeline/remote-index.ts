@@ -25,6 +25,8 @@ import {
   indexName,
   parseFenceName,
   parseIndexName,
+  WHOLE_HISTORY,
+  type IndexedHistory,
   type IndexedLayer,
   type TimelineIndex,
 } from '../../../lib/storage/layers/timeline-index.ts';
@@ -95,6 +97,7 @@ export class RemoteIndex {
       systemIdentifier,
       diskConsistentLsn: position.lsn,
       previousLsn: position.previousLsn,
+      history: WHOLE_HISTORY,
       layers: [],
     };
     const remote = new RemoteIndex(options, index, null);
@@ -134,13 +137,14 @@ export class RemoteIndex {
   }
 
   /**
-   * Puts an index with other layers, and a later position if given; one call after another. When it resolves this
+   * Puts an index with other layers, and a later position or another history if given; one call after another. When it resolves this
    * generation was still the current one after the put. Throws SupersededError, StorageError.
    */
   publish(change: {
     insert?: readonly IndexedLayer[];
     remove?: readonly IndexedLayer[];
     position?: Position;
+    history?: IndexedHistory;
   }): Promise<void> {
     const published = this.#queue.then(() => this.#publish(change));
     this.#queue = published.catch(() => undefined);
@@ -153,6 +157,7 @@ export class RemoteIndex {
     const kept = this.#index.layers.filter(({ descriptor }) => !removed.has(layerName(descriptor)));
     const inserted = (change.insert ?? []).map(({ descriptor, size }) => ({ descriptor, size }));
     const index: TimelineIndex = { ...this.#index, layers: [...kept, ...inserted] };
+    if (change.history !== undefined) index.history = change.history;
     if (change.position !== undefined) {
       index.diskConsistentLsn = change.position.lsn;
       index.previousLsn = change.position.previousLsn;

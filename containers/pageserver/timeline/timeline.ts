@@ -20,6 +20,7 @@ import type { StoredLayer } from '../layers/stored-layer.ts';
 import { TimelineReader } from '../read/timeline-reader.ts';
 import { bootstrap } from './bootstrap.ts';
 import { Compactor } from './compactor.ts';
+import { ComputeSession } from './compute-session.ts';
 import type { PageserverContext } from './context.ts';
 import { describeFailure, SupersededError, TimelineError } from './errors.ts';
 import { Flusher } from './flusher.ts';
@@ -50,7 +51,7 @@ export class Timeline {
   readonly #receiver: WalReceiver;
   readonly #waiters = new LsnWaiters();
   readonly #ticker: NodeJS.Timeout;
-  #computes = 0;
+  readonly #computes = new Set<ComputeSession>();
   #freezeAt = Infinity;
   /** When ingest last got on, and how far it was at the last look. */
   #progressAt = performance.now();
@@ -79,7 +80,11 @@ export class Timeline {
     };
     const remote =
       (await RemoteIndex.open(remoteOptions)) ?? (await bootstrap(context, store, remoteOptions));
-    const stack = new LayerStack(remote.position, await store.load(remote.index.layers));
+    const stack = new LayerStack(
+      remote.position,
+      await store.load(remote.index.layers),
+      remote.index.history,
+    );
     const timeline = new Timeline(context, spec, { store, remote, stack });
     timeline.#receiver.start();
     timeline.#takeOver();
@@ -189,7 +194,7 @@ export class Timeline {
     const now = performance.now();
     if (this.ingestedLsn !== this.#seenLsn || this.#receiver.isBusy) this.#progressAt = now;
     this.#seenLsn = this.ingestedLsn;
-    const isQuiet = this.#computes === 0 && now - this.#progressAt > this.#context.settings.quietMs;
+    const isQuiet = this.#computes.size === 0 && now - this.#progressAt > this.#context.settings.quietMs;
     if (now >= this.#freezeAt || isQuiet) this.#freeze();
     if (this.#waiters.count > 0 && now - this.#progressAt > NO_PROGRESS_MS) {
       this.#progressAt = now;
@@ -197,20 +202,21 @@ export class Timeline {
     }
   }
 
-  /** A compute is served from now on, until the returned function is called. */
-  computeAttached(): () => void {
-    this.#computes++;
-    let attached = true;
-    return () => {
-      if (attached) this.#computes--;
-      attached = false;
-    };
+  /** A compute is served from now on, until its session is closed. */
+  computeAttached(): ComputeSession {
+    const session = new ComputeSession(this.#stack.history, () => this.#computes.delete(session));
+    this.#computes.add(session);
+    return session;
+  }
+  /** What a read at `at` needs stays until the returned function is called. Throws TimelineError `belowWindow`. */
+  hold(at: Lsn): () => void {
+    return this.#stack.history.hold(at);
   }
   /** No compute, and everything that a safekeeper told to be committed is in object storage. */
   get isIdle(): boolean {
     const { lsn } = this.#stack.position;
     return (
-      this.#computes === 0 &&
+      this.#computes.size === 0 &&
       this.#receiver.commitLsn <= lsn &&
       this.#remote.position.lsn === lsn &&
       this.#flusher.isIdle &&
@@ -234,6 +240,7 @@ export class Timeline {
       const message = `${formatLsn(at)} is before the start of the timeline at ${formatLsn(this.startLsn)}`;
       throw new TimelineError('belowWindow', message);
     }
+    this.#stack.history.assertReadable(wanted);
     if (wanted > this.ingestedLsn) {
       if (this.#waiters.count === 0) this.#progressAt = performance.now();
       try {
@@ -268,7 +275,7 @@ export class Timeline {
     return {
       timelineId: this.spec.timelineId,
       generation: this.#context.generation,
-      computes: this.#computes,
+      computes: this.#computes.size,
       lastRecordLsn: formatLsn(position.lsn),
       previousLsn: formatLsn(position.previousLsn),
       commitLsn: formatLsn(this.#receiver.commitLsn),

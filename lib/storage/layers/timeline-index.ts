@@ -12,11 +12,13 @@
  * highest generation. A pageserver reads the newest of a generation up to its own and writes only its own, so one
  * that was superseded writes where nobody looks. (docs/formats/timeline-index.md)
  */
-import { formatLsn, parseLsn, type Lsn } from '../../postgres/lsn.ts';
+import { formatLsn, INVALID_LSN, parseLsn, type Lsn } from '../../postgres/lsn.ts';
 import { layerName, parseLayerName, type LayerDescriptor } from './descriptor.ts';
 import { LayerError } from './format.ts';
 
-export const INDEX_FORMAT = 1;
+export const INDEX_FORMAT = 2;
+/** Without `history`; read as if nothing had been dropped. */
+const INDEX_FORMAT_1 = 1;
 /** Bytes of an index object that are read: about a million layers. */
 export const INDEX_BYTES_MAX = 256 << 20;
 
@@ -25,6 +27,35 @@ export interface IndexedLayer {
   /** Bytes of the file. */
   size: number;
 }
+/** A moment, and how far the timeline had been ingested then: what was committed up to `lsn` is older. */
+export interface ClockSample {
+  /** Milliseconds since 1970. */
+  timeMs: number;
+  lsn: Lsn;
+}
+/** Somebody reads at an LSN for as long as they live (a compute reads at the LSN it was started at). */
+export interface ReadLease {
+  lsn: Lsn;
+  /** Milliseconds since 1970; nobody has been seen since, and nobody will be after. */
+  untilMs: number;
+}
+/** Which of the past can be read, and what decides how much will be. */
+export interface IndexedHistory {
+  /** At this LSN and above everything can be read; 0/0 while nothing has been dropped. */
+  horizonLsn: Lsn;
+  /** Below it, what can be read too: at exactly these LSNs. */
+  retainedLsns: Lsn[];
+  leases: ReadLease[];
+  /** Ascending. */
+  samples: ClockSample[];
+}
+export const WHOLE_HISTORY: IndexedHistory = {
+  horizonLsn: INVALID_LSN,
+  retainedLsns: [],
+  leases: [],
+  samples: [],
+};
+
 export interface TimelineIndex {
   timelineId: string;
   generation: number;
@@ -35,6 +66,7 @@ export interface TimelineIndex {
   diskConsistentLsn: Lsn;
   /** Start of the last record that ends at or before it; 0/0 when there is none yet. */
   previousLsn: Lsn;
+  history: IndexedHistory;
   layers: IndexedLayer[];
 }
 
@@ -67,6 +99,12 @@ export function encodeIndex(index: TimelineIndex, crc32c: (bytes: Uint8Array) =>
     systemIdentifier: index.systemIdentifier,
     diskConsistentLsn: formatLsn(index.diskConsistentLsn),
     previousLsn: formatLsn(index.previousLsn),
+    history: {
+      horizonLsn: formatLsn(index.history.horizonLsn),
+      retainedLsns: index.history.retainedLsns.map(formatLsn),
+      leases: index.history.leases.map(({ lsn, untilMs }) => ({ lsn: formatLsn(lsn), untilMs })),
+      samples: index.history.samples.map(({ timeMs, lsn }) => ({ timeMs, lsn: formatLsn(lsn) })),
+    },
     layers: index.layers.map(({ descriptor, size }) => ({ name: layerName(descriptor), size })),
   });
   const crc = crc32c(new TextEncoder().encode(body)).toString(16).padStart(8, '0');
@@ -94,13 +132,20 @@ interface Body {
   systemIdentifier: string;
   diskConsistentLsn: string;
   previousLsn: string;
+  /** Of format 2. */
+  history?: {
+    horizonLsn: string;
+    retainedLsns: string[];
+    leases: { lsn: string; untilMs: number }[];
+    samples: { timeMs: number; lsn: string }[];
+  };
   layers: { name: string; size: number }[];
 }
 
 /** The checksum held, so some version of Ebb wrote this; what is still checked is that it was this one. */
 function parseBody(body: Body, corrupt: (what: string) => LayerError): TimelineIndex {
   const { format, timelineId, generation, postgresMajor, systemIdentifier } = body;
-  if (format !== INDEX_FORMAT)
+  if (format !== INDEX_FORMAT && format !== INDEX_FORMAT_1)
     throw new LayerError('version', `timeline index: format ${String(format)}, ${INDEX_FORMAT} expected`);
   return {
     timelineId,
@@ -109,6 +154,7 @@ function parseBody(body: Body, corrupt: (what: string) => LayerError): TimelineI
     systemIdentifier,
     diskConsistentLsn: parseLsn(body.diskConsistentLsn),
     previousLsn: parseLsn(body.previousLsn),
+    history: body.history === undefined ? WHOLE_HISTORY : parseHistory(body.history),
     layers: body.layers.map(({ name, size }) => {
       const descriptor = parseLayerName(name);
       if (descriptor === null || !Number.isSafeInteger(size)) throw corrupt(`layer ${name} of ${size} bytes`);
@@ -116,3 +162,10 @@ function parseBody(body: Body, corrupt: (what: string) => LayerError): TimelineI
     }),
   };
 }
+
+const parseHistory = (history: NonNullable<Body['history']>): IndexedHistory => ({
+  horizonLsn: parseLsn(history.horizonLsn),
+  retainedLsns: history.retainedLsns.map(parseLsn),
+  leases: history.leases.map(({ lsn, untilMs }) => ({ lsn: parseLsn(lsn), untilMs })),
+  samples: history.samples.map(({ timeMs, lsn }) => ({ timeMs, lsn: parseLsn(lsn) })),
+});

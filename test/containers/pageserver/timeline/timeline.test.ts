@@ -284,11 +284,11 @@ describe('uploads', () => {
       generation: 1,
       settings: { quietMs: 5 },
     });
-    const detach = timeline.computeAttached();
+    const session = timeline.computeAttached();
     safekeepers.commit();
     await timeline.waitFor(wal.endLsn);
     expect(timeline.isIdle).toBe(false);
-    detach();
+    session.close();
     await idle(timeline);
     expect(timeline.status().remoteConsistentLsn).toBe(timeline.status().lastRecordLsn);
   });

@@ -9,6 +9,7 @@ import {
   encodeIndex,
   indexName,
   parseIndexName,
+  WHOLE_HISTORY,
   type TimelineIndex,
 } from '../../../../lib/storage/layers/timeline-index.ts';
 import { page, TIMELINE } from './support.ts';
@@ -20,6 +21,12 @@ const index: TimelineIndex = {
   systemIdentifier: '18446744073709551615',
   diskConsistentLsn: lsn(0x394_e690),
   previousLsn: lsn(0x394_e658),
+  history: {
+    horizonLsn: lsn(0x310_0000),
+    retainedLsns: [lsn(0x300_0000)],
+    leases: [{ lsn: lsn(0x300_0000), untilMs: 1_795_000_000_000 }],
+    samples: [{ timeMs: 1_794_000_000_000, lsn: lsn(0x310_0000) }],
+  },
   layers: [
     { descriptor: { kind: 'image', keys: ALL_KEYS, lsn: lsn(0x300_0000), generation: 1 }, size: 3_165_021 },
     {
@@ -40,7 +47,7 @@ const decode = (bytes: Uint8Array) => decodeIndex(bytes, (each) => crc32c(each))
 test('says what was put in, as two lines of JSON', () => {
   expect(decode(good)).toEqual(index);
   const [body, trailer, end] = new TextDecoder().decode(good).split('\n');
-  expect(JSON.parse(body)).toMatchObject({ format: 1, diskConsistentLsn: '0/394E690', generation: 3 });
+  expect(JSON.parse(body)).toMatchObject({ format: 2, diskConsistentLsn: '0/394E690', generation: 3 });
   expect(JSON.parse(trailer)).toEqual({ crc32c: expect.stringMatching(/^[0-9a-f]{8}$/) as string });
   expect(end).toBe('');
 });
@@ -61,11 +68,21 @@ test('every flipped bit, every cut and any other bytes are refused', () => {
 });
 
 test('another version is refused by name', () => {
-  const body = new TextEncoder().encode('{"format":2}');
+  const body = new TextEncoder().encode('{"format":3}');
   const bytes = new TextEncoder().encode(
-    `{"format":2}\n{"crc32c":"${crc32c(body).toString(16).padStart(8, '0')}"}\n`,
+    `{"format":3}\n{"crc32c":"${crc32c(body).toString(16).padStart(8, '0')}"}\n`,
   );
-  expect(() => decode(bytes)).toThrow('format 2, 1 expected');
+  expect(() => decode(bytes)).toThrow('format 3, 2 expected');
+});
+
+test('an index of format 1, which had no history, has all of it', () => {
+  const { history: _, ...rest } = JSON.parse(new TextDecoder().decode(good).split('\n')[0]) as object & {
+    history: unknown;
+  };
+  const body = JSON.stringify({ ...rest, format: 1 });
+  const crc = crc32c(new TextEncoder().encode(body)).toString(16).padStart(8, '0');
+  const old = new TextEncoder().encode(`${body}\n{"crc32c":"${crc}"}\n`);
+  expect(decode(old)).toEqual({ ...index, history: WHOLE_HISTORY });
 });
 
 test('names sort by generation', () => {
