@@ -89,7 +89,7 @@ export interface PageserverRpc {
   stop(): Promise<void>;
   /** Stops it and deletes the project's layers. */
   remove(): Promise<void>;
-  // Besides: `fetch()`: WebSocket `/pages` and `/inspect/…`, passed to the container.
+  // Besides: `fetch()`: `/metrics`, WebSocket `/pages` and `/inspect/…`, passed to the container.
 }
 
 /** What the compute needs to boot that only the control plane knows. */

@@ -7,6 +7,7 @@
  * It serves one project only: a timeline of another is refused whatever the caller says.
  */
 import type { PageserverSpec, TimelineSpec } from '../../lib/protocol/specs.ts';
+import { clearTimelineGauges, collectTimeline } from './metrics/timeline-gauges.ts';
 import type { PageserverContext } from './timeline/context.ts';
 import { TimelineError } from './timeline/errors.ts';
 import { Timeline } from './timeline/timeline.ts';
@@ -15,11 +16,13 @@ export class Pageserver {
   readonly spec: PageserverSpec;
   readonly #context: PageserverContext;
   readonly #timelines = new Map<string, Promise<Timeline>>();
+  readonly #attached = new Set<Timeline>();
   #stopping: Promise<void> | null = null;
 
   constructor(spec: PageserverSpec, context: PageserverContext) {
     this.spec = spec;
     this.#context = context;
+    context.metrics.collectors.add(() => this.#collect());
   }
   get isStopping(): boolean {
     return this.#stopping !== null;
@@ -34,8 +37,23 @@ export class Pageserver {
     if (known !== undefined) return known;
     const attached = Timeline.attach(this.#context, spec);
     this.#timelines.set(spec.timelineId, attached);
-    attached.catch(() => this.#timelines.delete(spec.timelineId));
+    attached.then(
+      (timeline) => this.#attached.add(timeline),
+      () => this.#timelines.delete(spec.timelineId),
+    );
     return attached;
+  }
+
+  /** Sets what is only known at a scrape: positions, layers, and what the caches count themselves. */
+  #collect(): void {
+    const { metrics, pageCache, blockCache } = this.#context;
+    metrics.pageCacheHits.set(pageCache.hits);
+    metrics.pageCacheMisses.set(pageCache.misses);
+    metrics.blockCacheHits.set(blockCache.hits);
+    metrics.blockCacheMisses.set(blockCache.misses);
+    metrics.timelines.set(this.#attached.size);
+    clearTimelineGauges(metrics);
+    for (const timeline of this.#attached) collectTimeline(metrics, timeline);
   }
 
   /** No compute is attached anywhere, and everything is uploaded. */

@@ -18,8 +18,10 @@ import { importTemplate } from './import/template.ts';
 import { LruBlockCache } from './layers/block-cache.ts';
 import { layerCodec } from './layers/codec.ts';
 import { limiter } from './layers/limiter.ts';
+import { newMetrics } from './metrics/metrics.ts';
 import { Pageserver } from './pageserver.ts';
 import { PageCache } from './read/page-cache.ts';
+import { measured } from './remote/measured.ts';
 import { withPlainReads } from './remote/plain-reads.ts';
 import { withRetries } from './remote/retry.ts';
 import { S3Storage } from './remote/s3.ts';
@@ -41,21 +43,26 @@ const exiting = new AbortController();
 const sleep = (ms: number) => delay(ms, undefined, { signal: exiting.signal });
 
 await mkdir(config.diskFolder, { recursive: true });
+const metrics = newMetrics();
 const objects = { endpoint: config.storageEndpoint, bucket: 'ebb' };
 const context: PageserverContext = {
   generation,
   diskFolder: config.diskFolder,
   settings: DEFAULT_SETTINGS,
-  storage: withRetries(withPlainReads(new S3Storage(objects), objects), {
+  storage: withRetries(measured(withPlainReads(new S3Storage(objects), objects), metrics), {
     attemptsMax: 4,
     delayMs: 50,
     delayMsMax: 1_000,
     sleep,
-    onRetry: (error) => onError(error, 'object storage, tried again'),
+    onRetry: (error, operation) => {
+      metrics.storageRetries.inc(1, { operation });
+      onError(error, 'object storage, tried again');
+    },
   }),
   codec: layerCodec,
   blockCache: new LruBlockCache(BLOCK_CACHE_BYTES),
   pageCache: new PageCache(PAGE_CACHE_BYTES),
+  metrics,
   download: limiter(DOWNLOADS_MAX),
   importTemplate: ({ startLsn, systemIdentifier }, emit) =>
     importTemplate(
@@ -88,7 +95,7 @@ const context: PageserverContext = {
 const pageserver = new Pageserver(config.spec, context);
 for (const timeline of config.spec.timelines ?? [])
   pageserver.timeline(timeline).catch((error: unknown) => onError(error, 'attach'));
-const server = createPageserver({ pageserver, stop: stopThenExit, onError });
+const server = createPageserver({ pageserver, metrics, stop: stopThenExit, onError });
 
 /** Resolves when everything is uploaded; the process ends once the caller has been answered. */
 async function stopThenExit(): Promise<void> {

@@ -3,6 +3,7 @@
  *
  *   GET  /healthz, /ready                       204 without a token; 200 with one
  *   WebSocket /pages                            the page service (lib/protocol/pages.ts); X-Ebb-Timeline
+ *   GET  /metrics                               Prometheus's text format (docs/METRICS.md)
  *   POST /stop                                  uploads everything, answers 204, then the process ends
  *   GET  /inspect/timelines/{id}                positions, memory, layers (also …/layers)
  *   GET  /inspect/timelines/{id}/page           ?spc=&db=&rel=&fork=&block= or ?slru=&segment=&block=, [&lsn=]: 8192 bytes
@@ -29,6 +30,8 @@ import {
 } from '../../lib/protocol/pages.ts';
 import type { TimelineSpec } from '../../lib/protocol/specs.ts';
 import { buildBootManifest } from '../../lib/storage/state/boot-manifest.ts';
+import { exposition, type Exposition } from './metrics/exposition.ts';
+import type { Metrics } from './metrics/metrics.ts';
 import type { Pageserver } from './pageserver.ts';
 import { formatRuns, inspectedPage, inspectedRuns } from './read/inspected-runs.ts';
 import { answerPageRequest, readRuns } from './read/page-service.ts';
@@ -38,6 +41,7 @@ import type { Timeline } from './timeline/timeline.ts';
 
 export interface ServerOptions {
   pageserver: Pageserver;
+  metrics: Metrics;
   /** Called by POST /stop; its answer waits for it. */
   stop: () => Promise<void>;
   onError: (error: unknown, what: string) => void;
@@ -113,7 +117,7 @@ function parseTimelineSpec(text: string | undefined): TimelineSpec {
 
 /** One compute: its requests are answered as they come, also out of order. Requests that come before the attach wait. */
 function servePages(
-  { pageserver, onError }: ServerOptions,
+  { pageserver, metrics, onError }: ServerOptions,
   socket: WebSocket,
   header: string | undefined,
 ): void {
@@ -144,6 +148,9 @@ function servePages(
       .then((timeline) => answerPageRequest(timeline, request, session))
       .then((response) => {
         const ms = performance.now() - startedAt;
+        metrics.pageRequestSeconds.observe(ms / 1000);
+        if (response.tag === 'pages') metrics.pagesServed.inc(response.pages.length);
+        if (response.tag === 'error') metrics.pageRequestErrors.inc(1, { code: response.code });
         if (ms > SLOW_MS)
           onError(null, `${request.tag} at ${formatLsn(request.lsn)} took ${Math.round(ms)} ms`);
         if (response.tag === 'error') onError(new Error(response.message), `page request: ${response.code}`);
@@ -153,7 +160,7 @@ function servePages(
   });
 }
 
-function routes({ pageserver, stop, onError }: ServerOptions): Hono {
+function routes({ pageserver, metrics, stop, onError }: ServerOptions): Hono {
   const app = new Hono();
   app.get('/healthz', (c) => c.body(null, 204));
   app.use(async (c, next) => {
@@ -162,6 +169,11 @@ function routes({ pageserver, stop, onError }: ServerOptions): Hono {
     return next();
   });
   app.get('/ready', (c) => c.json({ generation: pageserver.spec.generation }));
+  let exposed: Promise<Exposition> | null = null;
+  app.get('/metrics', async (c) => {
+    const { contentType, text } = await (exposed ??= exposition(metrics));
+    return c.body(await text(), 200, { 'content-type': contentType });
+  });
   app.post('/stop', async (c) => {
     await stop();
     return c.body(null, 204);

@@ -72,10 +72,11 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
     await this.ctx.storage.deleteAll();
   }
 
-  /** `/pages` and `/inspect/…` go to the container (which is woken); `/container/…` comes from it. */
+  /** `/metrics`, `/pages` and `/inspect/…` go to the container (which the last two wake); `/container/…` comes from it. */
   override async fetch(request: Request): Promise<Response> {
     const url = new URL(request.url);
     if (url.pathname.startsWith('/container/')) return this.#answerContainer(url.pathname.slice(10), request);
+    if (url.pathname === '/metrics') return this.#metrics();
     if (url.pathname !== '/pages' && !url.pathname.startsWith('/inspect/')) {
       return new Response('not found', { status: 404 });
     }
@@ -83,6 +84,20 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
     if (projectId === null) return new Response('no project', { status: 400 });
     await this.wake(projectId);
     return this.#container.fetch(url.pathname + url.search, request);
+  }
+
+  /** Whoever looks every few seconds must not keep a project awake: one that sleeps has one metric. */
+  async #metrics(): Promise<Response> {
+    const isUp = this.#container.state === 'running';
+    const answer = isUp
+      ? await this.#container.fetch('/metrics', new Request('http://pageserver/metrics'))
+      : null;
+    if (answer !== null && !answer.ok) return answer;
+    const up =
+      '# HELP ebb_pageserver_up Whether the pageserver runs\n# TYPE ebb_pageserver_up gauge\n' +
+      `ebb_pageserver_up ${isUp ? 1 : 0}\n`;
+    const text = answer === null ? up : `${await answer.text()}\n${up}`;
+    return new Response(text, { headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } });
   }
 
   #answerContainer(path: string, request: Request): Response {

@@ -2,6 +2,7 @@
  * /inspect: where a row went. For `ebb inspect`, with the account's key; read only.
  *
  *   /inspect/projects/{p}                                        project, timelines, endpoints
+ *   /inspect/projects/{p}/metrics                                the pageserver's, for Prometheus; wakes nothing
  *   /inspect/projects/{p}/pageserver/{timelineId}/{rest…}        → the pageserver's /inspect/timelines/{timelineId}/{rest}
  *   /inspect/projects/{p}/safekeepers/{timelineId}/{n}/{rest}    → safekeeper n's /inspect/{rest}
  *   /inspect/projects/{p}/endpoints/{endpointId}                 → the compute's /status
@@ -37,6 +38,11 @@ function restOf(c: ApiContext, segments: number): string {
 }
 
 inspect.get('/projects/:projectId', async (c) => c.json(await projectOf(c)));
+
+inspect.get('/projects/:projectId/metrics', async (c) => {
+  const { project } = await projectOf(c);
+  return c.env.PAGESERVER.getByName(project.id).fetch('http://pageserver/metrics');
+});
 
 inspect.get('/projects/:projectId/pageserver/:timelineId/*', (c) => pageserver(c));
 inspect.get('/projects/:projectId/pageserver/:timelineId', (c) => pageserver(c));

@@ -62,7 +62,15 @@ export class LayerStore {
   /** Puts the layer's file into object storage. Throws StorageError. */
   async upload(layer: StoredLayer): Promise<void> {
     if (layer.isUploaded) return;
-    await this.context.storage.put(layer.objectKey, await readFile(layer.path));
+    const { metrics, storage } = this.context;
+    try {
+      await storage.put(layer.objectKey, await readFile(layer.path));
+    } catch (error) {
+      metrics.uploads.inc(1, { outcome: 'failed' });
+      throw error;
+    }
+    metrics.uploads.inc(1, { outcome: 'done' });
+    metrics.uploadedBytes.inc(layer.size);
     layer.uploaded();
   }
 

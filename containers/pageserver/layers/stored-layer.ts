@@ -16,6 +16,7 @@ import { LayerError, type LayerCodec } from '../../../lib/storage/layers/format.
 import type { LayerEntry } from '../../../lib/storage/layers/merge.ts';
 import { LayerReader, type BlockCache, type LayerSource } from '../../../lib/storage/layers/reader.ts';
 import type { Version } from '../../../lib/storage/value.ts';
+import type { Metrics } from '../metrics/metrics.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
 
 /** What all layers of a timeline share. */
@@ -28,6 +29,7 @@ export interface LayerContext {
   storage: ObjectStorage;
   codec: LayerCodec;
   blockCache: BlockCache;
+  metrics: Metrics;
   /** Runs a download when there is room for one. */
   download: <T>(task: () => Promise<T>) => Promise<T>;
   onError: (error: unknown, what: string) => void;
@@ -37,6 +39,9 @@ export interface LayerContext {
 const WHOLE_BYTES_MAX = 8 << 20;
 /** What is read at once of a larger one. */
 const CHUNK_BYTES = 1 << 20;
+
+const FROM_DISK = { from: 'disk' } as const;
+const FROM_STORAGE = { from: 'storage' } as const;
 
 let layerNumber = 0;
 
@@ -151,6 +156,7 @@ export class StoredLayer implements LayerSource {
 
   /** LayerSource: from the file, or a range of the object. */
   read(offset: number, length: number): Uint8Array | Promise<Uint8Array> {
+    this.#context.metrics.layerReads.inc(1, this.#isLocal ? FROM_DISK : FROM_STORAGE);
     return this.#isLocal ? this.#readLocal(offset, length) : this.#readAbsent(offset, length);
   }
   #readLocal(offset: number, length: number): Uint8Array {
@@ -187,6 +193,7 @@ export class StoredLayer implements LayerSource {
   async #fetchChunk(number: number): Promise<Uint8Array> {
     const offset = number * CHUNK_BYTES;
     const range = { offset, length: Math.min(CHUNK_BYTES, this.size - offset) };
+    this.#context.metrics.rangeReads.inc();
     const bytes = await this.#context.storage.get(this.objectKey, range);
     if (bytes === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);
     return bytes;
@@ -197,7 +204,13 @@ export class StoredLayer implements LayerSource {
     if (this.#isRetired) return Promise.resolve();
     this.#downloading ??= this.#context
       .download(() => this.#download())
-      .catch((error: unknown) => this.#context.onError(error, `download of ${this.name}`))
+      .then(
+        () => this.#context.metrics.downloads.inc(1, { outcome: 'done' }),
+        (error: unknown) => {
+          this.#context.metrics.downloads.inc(1, { outcome: 'failed' });
+          this.#context.onError(error, `download of ${this.name}`);
+        },
+      )
       .finally(() => {
         this.#downloading = null;
         this.#chunks.clear();
@@ -208,6 +221,7 @@ export class StoredLayer implements LayerSource {
     const bytes = await this.#context.storage.get(this.objectKey);
     if (bytes === null || bytes.length !== this.size)
       throw new LayerError('corrupt', `layer object ${this.objectKey} has not ${this.size} bytes`);
+    this.#context.metrics.downloadedBytes.inc(bytes.length);
     const partial = `${this.path}.partial`;
     await writeFile(partial, bytes);
     if (this.#isRetired) await rm(partial);

@@ -11,6 +11,7 @@ import type { LayerSearch } from '../../../lib/storage/layers/layer-map.ts';
 import type { reconstruct } from '../../../lib/storage/reconstruct.ts';
 import { plainContent, type Value, type Version } from '../../../lib/storage/value.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
+import type { Metrics } from '../metrics/metrics.ts';
 import type { LayerStack } from '../timeline/layer-stack.ts';
 import type { PageCache } from './page-cache.ts';
 
@@ -18,6 +19,7 @@ export interface TimelineReaderOptions {
   stack: LayerStack;
   pageCache: PageCache;
   reconstruct: typeof reconstruct;
+  metrics: Metrics;
 }
 
 /** A view of a buffer that is larger by no more than this is kept as it is. */
@@ -29,6 +31,7 @@ export class TimelineReader {
   readonly #stack: LayerStack;
   readonly #cache: PageCache;
   readonly #reconstruct: typeof reconstruct;
+  readonly #metrics: Metrics;
   readonly #number = timelineNumber++;
   /** Layers that reads looked into, and reads: how deep a read goes. */
   layersVisited = 0;
@@ -38,6 +41,7 @@ export class TimelineReader {
     this.#stack = options.stack;
     this.#cache = options.pageCache;
     this.#reconstruct = options.reconstruct;
+    this.#metrics = options.metrics;
   }
 
   /**
@@ -50,7 +54,8 @@ export class TimelineReader {
     const cached = this.#cache.get(this.#number, key, lsn);
     if (cached?.lsn === lsn) return cached.content;
     const versions: Version[] = [];
-    await this.#collect(key, lsn, cached?.lsn ?? (-1 as Lsn), versions);
+    const visited = await this.#collect(key, lsn, cached?.lsn ?? (-1 as Lsn), versions);
+    if (remember) this.#metrics.layersVisited.observe(visited);
     versions.reverse();
     const base = cached?.content ?? null;
     const content = versions.length === 0 ? base : ownBytes(this.#reconstruct(key, base, versions));
@@ -58,22 +63,14 @@ export class TimelineReader {
     return content;
   }
 
-  /** Versions in (`after`, `lsn`], newest first, down to one that starts a chain. */
-  async #collect(key: Key, lsn: Lsn, after: Lsn, into: Version[]): Promise<void> {
+  /** Versions in (`after`, `lsn`], newest first, down to one that starts a chain. Resolves to the layers looked into. */
+  async #collect(key: Key, lsn: Lsn, after: Lsn, into: Version[]): Promise<number> {
     this.reads++;
-    for (const layer of this.#stack.memory(lsn)) if (layer.collect(key, after, lsn, into)) return;
+    for (const layer of this.#stack.memory(lsn)) if (layer.collect(key, after, lsn, into)) return 0;
     const layers = this.#stack.search(key, lsn);
-    await holding([layers], async () => {
-      const floor = Math.max(after, layers.image?.descriptor.lsn ?? -1) as Lsn;
-      for (const layer of layers.deltas) {
-        if (layer.descriptor.endLsn <= floor) break;
-        this.layersVisited++;
-        if (await layer.collect(key, floor, lsn, into)) return;
-      }
-      if (layers.image === null || layers.image.descriptor.lsn <= after) return;
-      this.layersVisited++;
-      await layers.image.collect(key, -1 as Lsn, layers.image.descriptor.lsn, into);
-    });
+    const visited = await holding([layers], () => collectFromLayers(layers, key, lsn, after, into));
+    this.layersVisited += visited;
+    return visited;
   }
 
   /**
@@ -114,6 +111,25 @@ export class TimelineReader {
       for await (const { key, lsn: at, value } of layer.scan(keys, true))
         if (at > floor && at <= lsn) keepNewest(into, key, { lsn: at, value });
   }
+}
+
+async function collectFromLayers(
+  layers: LayerSearch<StoredLayer>,
+  key: Key,
+  lsn: Lsn,
+  after: Lsn,
+  into: Version[],
+): Promise<number> {
+  const floor = Math.max(after, layers.image?.descriptor.lsn ?? -1) as Lsn;
+  let visited = 0;
+  for (const layer of layers.deltas) {
+    if (layer.descriptor.endLsn <= floor) break;
+    visited++;
+    if (await layer.collect(key, floor, lsn, into)) return visited;
+  }
+  if (layers.image === null || layers.image.descriptor.lsn <= after) return visited;
+  await layers.image.collect(key, -1 as Lsn, layers.image.descriptor.lsn, into);
+  return visited + 1;
 }
 
 function keepNewest(into: Map<Key, { lsn: Lsn; value: Value }>, key: Key, version: Version): void {

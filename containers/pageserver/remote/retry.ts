@@ -13,27 +13,27 @@ export interface RetryOptions {
   sleep: (ms: number) => Promise<void>;
   random?: () => number;
   /** Told of every failure that is retried. */
-  onRetry?: (error: StorageError, attempt: number) => void;
+  onRetry?: (error: StorageError, operation: string) => void;
 }
 
 export function withRetries(storage: ObjectStorage, options: RetryOptions): ObjectStorage {
   const random = options.random ?? Math.random;
-  const attempt = async <T>(request: () => Promise<T>): Promise<T> => {
+  const attempt = async <T>(operation: string, request: () => Promise<T>): Promise<T> => {
     for (let tried = 1; ; tried++) {
       try {
         return await request();
       } catch (error) {
         const retryable = error instanceof StorageError && error.code === 'unavailable';
         if (!retryable || tried >= options.attemptsMax) throw error;
-        options.onRetry?.(error, tried);
+        options.onRetry?.(error, operation);
         await options.sleep(random() * Math.min(options.delayMs * 2 ** (tried - 1), options.delayMsMax));
       }
     }
   };
   return {
-    put: (key: string, bytes: Uint8Array) => attempt(() => storage.put(key, bytes)),
-    get: (key: string, range?: ByteRange) => attempt(() => storage.get(key, range)),
-    list: (prefix: string) => attempt(() => storage.list(prefix)),
-    delete: (keys: readonly string[]) => attempt(() => storage.delete(keys)),
+    put: (key: string, bytes: Uint8Array) => attempt('put', () => storage.put(key, bytes)),
+    get: (key: string, range?: ByteRange) => attempt('get', () => storage.get(key, range)),
+    list: (prefix: string) => attempt('list', () => storage.list(prefix)),
+    delete: (keys: readonly string[]) => attempt('delete', () => storage.delete(keys)),
   };
 }

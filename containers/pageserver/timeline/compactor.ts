@@ -23,6 +23,7 @@ import { ReconstructError } from '../../../lib/storage/reconstruct.ts';
 import { imageValue, type Value } from '../../../lib/storage/value.ts';
 import type { LayerStore } from '../layers/layer-store.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
+import type { Metrics } from '../metrics/metrics.ts';
 import type { TimelineReader } from '../read/timeline-reader.ts';
 import type { TimelineSettings } from './context.ts';
 import { SupersededError } from './errors.ts';
@@ -37,6 +38,7 @@ export interface CompactorOptions {
   reader: TimelineReader;
   generation: number;
   settings: TimelineSettings;
+  metrics: Metrics;
   onEvent: (what: string, details: Record<string, unknown>) => void;
   onError: (error: unknown, what: string) => void;
   onSuperseded: (error: SupersededError) => void;
@@ -184,7 +186,8 @@ export class Compactor {
     inputs: readonly StoredLayer[],
     fill: (write: (one: Parameters<LayerStore['create']>[0]) => Promise<void>) => Promise<void>,
   ): Promise<void> {
-    const { store, remote, stack, onEvent } = this.#options;
+    const { store, remote, stack, metrics, onEvent } = this.#options;
+    const kind = inputs.length === 0 ? 'image' : 'delta';
     const startedAt = performance.now();
     const outputs: StoredLayer[] = [];
     try {
@@ -198,9 +201,14 @@ export class Compactor {
       }
       await remote.publish({ insert: outputs, remove: inputs });
     } catch (error) {
+      metrics.compactions.inc(1, { kind, outcome: error instanceof Stopped ? 'stopped' : 'failed' });
       for (const output of outputs) await output.retire();
       throw error;
     }
+    metrics.compactions.inc(1, { kind, outcome: 'done' });
+    metrics.compactionSeconds.observe((performance.now() - startedAt) / 1000);
+    metrics.compactionReadBytes.inc(inputs.reduce((sum, { size }) => sum + size, 0));
+    metrics.compactionWrittenBytes.inc(outputs.reduce((sum, { size }) => sum + size, 0));
     stack.map.replace({ remove: inputs, insert: outputs });
     onEvent('compacted', {
       inputs: inputs.length,
@@ -212,6 +220,7 @@ export class Compactor {
     for (const input of inputs) await input.retire();
     await remote.assertCurrent();
     await store.context.storage.delete(inputs.map((input) => input.objectKey));
+    metrics.deletedObjects.inc(inputs.length);
   }
 
   #isFull(writer: LayerWriter): boolean {

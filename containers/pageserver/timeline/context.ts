@@ -5,6 +5,7 @@ import type { ImageDescriptor } from '../../../lib/storage/layers/descriptor.ts'
 import type { LayerCodec } from '../../../lib/storage/layers/format.ts';
 import type { BlockCache } from '../../../lib/storage/layers/reader.ts';
 import type { Emit } from '../../../lib/storage/value.ts';
+import type { Metrics } from '../metrics/metrics.ts';
 import type { PageCache } from '../read/page-cache.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
 import type { SupersededError } from './errors.ts';
@@ -44,8 +45,9 @@ export interface PageserverContext {
   settings: TimelineSettings;
   storage: ObjectStorage;
   codec: LayerCodec;
-  blockCache: BlockCache;
+  blockCache: BlockCache & { readonly hits: number; readonly misses: number };
   pageCache: PageCache;
+  metrics: Metrics;
   /** Runs a download when there is room for one. */
   download: <T>(task: () => Promise<T>) => Promise<T>;
   /** Emits everything that a timeline begins with, each key once, in any order. */

@@ -10,6 +10,7 @@ import { ALL_KEYS } from '../../../lib/storage/key.ts';
 import type { DeltaDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import type { LayerStore } from '../layers/layer-store.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
+import type { Metrics } from '../metrics/metrics.ts';
 import { SupersededError } from './errors.ts';
 import type { FrozenLayer, LayerStack, Position } from './layer-stack.ts';
 import type { RemoteIndex } from './remote-index.ts';
@@ -19,6 +20,7 @@ export interface FlusherOptions {
   store: LayerStore;
   remote: RemoteIndex;
   generation: number;
+  metrics: Metrics;
   /** The remote position has advanced. */
   onRemote: (position: Position) => void;
   onEvent: (what: string, details: Record<string, unknown>) => void;
@@ -93,6 +95,10 @@ export class Flusher {
     for (let frozen = stack.frozen[0]; frozen !== undefined && !this.#stopped; frozen = stack.frozen[0]) {
       const layer = await this.#retry(`flush of a layer`, () => this.#write(frozen));
       if (layer === undefined) break;
+      if (layer !== null) {
+        this.#options.metrics.flushedLayers.inc();
+        this.#options.metrics.flushedBytes.inc(layer.size);
+      }
       stack.flushed(frozen, layer);
       this.#uploads.push({ layer, end: frozen.end });
       this.#progressed();

@@ -15,6 +15,7 @@ import type { Key } from '../../../lib/storage/key.ts';
 import { TimelineState } from '../../../lib/storage/state/timeline-state.ts';
 import type { Value } from '../../../lib/storage/value.ts';
 import type { StorageView } from '../../../lib/storage/view.ts';
+import type { Metrics } from '../metrics/metrics.ts';
 import type { LayerStack } from './layer-stack.ts';
 
 export interface WalIngestOptions {
@@ -25,6 +26,7 @@ export interface WalIngestOptions {
   onAdvance: () => void;
   /** Called after every record; when it returns a promise, ingest waits for it. */
   pause: () => Promise<void> | null;
+  metrics: Metrics;
 }
 
 /** Time after which other work gets a turn, and records after which the clock is read. */
@@ -63,17 +65,23 @@ export class WalIngest {
 
   /** Takes the bytes at `receivedLsn` and ingests every record that is whole. Throws WalError, IngestError. */
   async push(bytes: Uint8Array): Promise<void> {
-    const { stack, onAdvance, pause } = this.#options;
+    const { stack, onAdvance, pause, metrics } = this.#options;
     this.#decoder.push(bytes);
     let sliceEnd = performance.now() + SLICE_MS;
     for (let count = 1; this.#decoder.next(this.#record); count++) {
       const copying = this.#ingest();
       if (copying !== undefined) await copying;
+      metrics.ingestedRecords.inc();
+      metrics.ingestedBytes.inc(this.#record.endLsn - stack.position.lsn);
       stack.advance({ lsn: this.#record.endLsn, previousLsn: this.#record.lsn });
       this.records++;
       onAdvance();
       const paused = pause();
-      if (paused !== null) await paused;
+      if (paused !== null) {
+        const pausedAt = performance.now();
+        await paused;
+        metrics.ingestPausedSeconds.inc((performance.now() - pausedAt) / 1000);
+      }
       if (count % CLOCK_RECORDS !== 0 || performance.now() < sliceEnd) continue;
       await nextTurn();
       sliceEnd = performance.now() + SLICE_MS;

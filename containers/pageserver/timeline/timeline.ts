@@ -68,6 +68,7 @@ export class Timeline {
       storage: context.storage,
       codec: context.codec,
       blockCache: context.blockCache,
+      metrics: context.metrics,
       download: context.download,
       onError: context.onError,
     });
@@ -103,14 +104,14 @@ export class Timeline {
     parts: { store: LayerStore; remote: RemoteIndex; stack: LayerStack },
   ) {
     const { stack, store, remote } = parts;
-    const { generation, settings, onError, onEvent, onSuperseded, sleep, pageCache } = context;
+    const { generation, settings, onError, onEvent, onSuperseded, sleep, pageCache, metrics } = context;
     this.spec = spec;
     this.startLsn = parseLsn(spec.startLsn);
     this.#context = context;
     this.#stack = stack;
     this.#seenLsn = stack.position.lsn;
     this.#remote = remote;
-    this.reader = new TimelineReader({ stack, pageCache, reconstruct });
+    this.reader = new TimelineReader({ stack, pageCache, reconstruct, metrics });
     this.#compactor = new Compactor({
       stack,
       store,
@@ -118,6 +119,7 @@ export class Timeline {
       reader: this.reader,
       generation,
       settings,
+      metrics,
       onEvent,
       onError,
       onSuperseded,
@@ -127,6 +129,7 @@ export class Timeline {
       store,
       remote,
       generation,
+      metrics,
       onRemote: () => {
         this.#receiver.report();
         this.#compactor.kick();
@@ -141,6 +144,7 @@ export class Timeline {
       sink: () => this.#openIngest(),
       ingestedLsn: () => stack.position.lsn,
       remoteConsistentLsn: () => remote.position.lsn,
+      onReconnect: () => metrics.walReconnects.inc(),
       onError,
     });
     this.#ticker = setInterval(() => this.#tick(), settings.tickMs);
@@ -175,6 +179,7 @@ export class Timeline {
       view: (at) => this.view(at),
       onAdvance: () => this.#advanced(),
       pause: () => (this.#stack.frozen.length === 0 ? null : this.#flusher.room()),
+      metrics: this.#context.metrics,
     });
   }
   #advanced(): void {
@@ -269,6 +274,18 @@ export class Timeline {
     };
   }
 
+  /** For the metrics, when they are asked for. */
+  get measurements() {
+    const { position, open, frozen, map } = this.#stack;
+    return {
+      lastRecordLsn: position.lsn,
+      commitLsn: this.#receiver.commitLsn,
+      remoteConsistentLsn: this.#remote.position.lsn,
+      uploadsPending: this.#flusher.uploadsPending,
+      memoryBytes: frozen.reduce((sum, { memory }) => sum + memory.bytes, open.bytes),
+      layers: map.values(),
+    };
+  }
   /** For `GET /inspect/timelines/{id}`. */
   status() {
     const { position, open, frozen, map } = this.#stack;

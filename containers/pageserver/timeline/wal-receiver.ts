@@ -36,6 +36,7 @@ export interface WalReceiverOptions {
   sink: () => Promise<WalSink>;
   ingestedLsn: () => Lsn;
   remoteConsistentLsn: () => Lsn;
+  onReconnect: () => void;
   onError: (error: unknown, what: string) => void;
 }
 
@@ -108,6 +109,7 @@ export class WalReceiver {
         this.#options.onError(error, `WAL from safekeeper ${this.#safekeeper}`);
       }
       if (this.#stopped) return;
+      this.#options.onReconnect();
       this.#safekeeper = (this.#safekeeper % SAFEKEEPER_COUNT) + 1;
       backoff = this.#options.ingestedLsn() > before ? BACKOFF_MS : Math.min(backoff * 2, BACKOFF_MS_MAX);
       await this.#pause(backoff * (0.5 + Math.random() / 2));

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { LruBlockCache } from '../../../../containers/pageserver/layers/block-cache.ts';
 import { layerCodec } from '../../../../containers/pageserver/layers/codec.ts';
 import { limiter } from '../../../../containers/pageserver/layers/limiter.ts';
+import { newMetrics } from '../../../../containers/pageserver/metrics/metrics.ts';
 import { PageCache } from '../../../../containers/pageserver/read/page-cache.ts';
 import type { ObjectStorage } from '../../../../containers/pageserver/remote/storage.ts';
 import {
@@ -181,6 +182,7 @@ export function testContext(options: {
     codec: layerCodec,
     blockCache: new LruBlockCache(1 << 20),
     pageCache: new PageCache(200_000),
+    metrics: newMetrics(),
     download: limiter(2),
     importTemplate: importTinyTemplate,
     openWal: (n, _, from) => options.safekeepers.connect(n, from),

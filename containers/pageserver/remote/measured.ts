@@ -1,0 +1,32 @@
+/** Object storage with each attempt counted and timed: below the retries, so that what they hide is seen. */
+import type { Metrics } from '../metrics/metrics.ts';
+import { StorageError, type ObjectStorage } from './storage.ts';
+
+export function measured(storage: ObjectStorage, metrics: Metrics): ObjectStorage {
+  async function timed<T>(operation: string, request: () => Promise<T>): Promise<T> {
+    const startedAt = performance.now();
+    let outcome = 'ok';
+    try {
+      return await request();
+    } catch (error) {
+      outcome = error instanceof StorageError ? error.code : 'malformed';
+      throw error;
+    } finally {
+      metrics.storageRequests.inc(1, { operation, outcome });
+      metrics.storageRequestSeconds.observe((performance.now() - startedAt) / 1000, { operation });
+    }
+  }
+  return {
+    put: async (key, bytes) => {
+      await timed('put', () => storage.put(key, bytes));
+      metrics.storageSentBytes.inc(bytes.length);
+    },
+    get: async (key, range) => {
+      const bytes = await timed('get', () => storage.get(key, range));
+      metrics.storageReceivedBytes.inc(bytes?.length ?? 0);
+      return bytes;
+    },
+    list: (prefix) => timed('list', () => storage.list(prefix)),
+    delete: (keys) => timed('delete', () => storage.delete(keys)),
+  };
+}
