@@ -4,6 +4,8 @@
  *   serving ──stop()──► stopping (uploads everything) ──► stopped
  *      └──── a newer generation is met ────► superseded (writes and reports nothing more)
  *
+ * A branch is attached after its ancestors, which its specification holds. A timeline that was deleted is not attached again.
+ *
  * It serves one project only: a timeline of another is refused whatever the caller says.
  */
 import type { PageserverSpec, TimelineSpec } from '../../lib/protocol/specs.ts';
@@ -17,6 +19,7 @@ export class Pageserver {
   readonly #context: PageserverContext;
   readonly #timelines = new Map<string, Promise<Timeline>>();
   readonly #attached = new Set<Timeline>();
+  readonly #deleted = new Set<string>();
   #stopping: Promise<void> | null = null;
 
   constructor(spec: PageserverSpec, context: PageserverContext) {
@@ -35,7 +38,9 @@ export class Pageserver {
     if (this.#stopping !== null) throw new TimelineError('stopping', 'the pageserver is stopping');
     const known = this.#timelines.get(spec.timelineId);
     if (known !== undefined) return known;
-    const attached = Timeline.attach(this.#context, spec);
+    if (this.#deleted.has(spec.timelineId))
+      throw new TimelineError('notFound', `timeline ${spec.timelineId} was deleted`);
+    const attached = this.#attach(spec);
     this.#timelines.set(spec.timelineId, attached);
     attached.then(
       (timeline) => this.#attached.add(timeline),
@@ -54,6 +59,23 @@ export class Pageserver {
     metrics.timelines.set(this.#attached.size);
     clearTimelineGauges(metrics);
     for (const timeline of this.#attached) collectTimeline(metrics, timeline);
+  }
+
+  async #attach(spec: TimelineSpec): Promise<Timeline> {
+    const { origin } = spec;
+    const ancestor = origin.kind === 'branch' ? await this.timeline(origin.ancestor) : null;
+    return Timeline.attach(this.#context, spec, ancestor);
+  }
+
+  /** The timeline is being deleted: resolves when this pageserver reads and writes nothing of it any more. */
+  async forget(timelineId: string): Promise<void> {
+    this.#deleted.add(timelineId);
+    const attached = this.#timelines.get(timelineId);
+    this.#timelines.delete(timelineId);
+    const timeline = (await attached?.catch(() => null)) ?? null;
+    if (timeline === null) return;
+    this.#attached.delete(timeline);
+    await timeline.detach();
   }
 
   /** No compute is attached anywhere, and everything is uploaded. */

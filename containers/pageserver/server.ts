@@ -5,6 +5,8 @@
  *   WebSocket /pages                            the page service (lib/protocol/pages.ts); X-Ebb-Timeline
  *   GET  /metrics                               Prometheus's text format (docs/METRICS.md)
  *   POST /stop                                  uploads everything, answers 204, then the process ends
+ *   GET  /timelines/{id}/first-commit-after     ?time=&to=: {lsn}: the end of the first commit after a time, or null
+ *   POST /timelines/{id}/forget                 the timeline is being deleted: 204 when nothing of it is written any more
  *   GET  /inspect/timelines/{id}                positions, memory, layers (also …/layers)
  *   GET  /inspect/timelines/{id}/page           ?spc=&db=&rel=&fork=&block= or ?slru=&segment=&block=, [&lsn=]: 8192 bytes
  *   GET  /inspect/timelines/{id}/pages          ?runs=[&lsn=] (read/inspected-runs.ts): 8192 bytes for each page
@@ -177,6 +179,18 @@ function routes({ pageserver, metrics, stop, onError }: ServerOptions): Hono {
   app.post('/stop', async (c) => {
     await stop();
     return c.body(null, 204);
+  });
+  app.post('/timelines/:id/forget', async (c) => {
+    await pageserver.forget(c.req.param('id'));
+    return c.body(null, 204);
+  });
+  app.get('/timelines/:id/first-commit-after', async (c) => {
+    const timeline = await pageserver.timeline(parseTimelineSpec(c.req.header('x-ebb-timeline')));
+    const time = Number(c.req.query('time'));
+    if (!Number.isSafeInteger(time)) throw new TimelineError('malformed', `time ${c.req.query('time')}`);
+    const to = await timeline.waitFor(parseLsn(c.req.query('to') ?? ''));
+    const found = await timeline.firstCommitAfter(time, to);
+    return c.json({ lsn: found === null ? null : formatLsn(found) });
   });
   const inspect = (path: string, answer: (timeline: Timeline, c: Context) => Response | Promise<Response>) =>
     app.get(`/inspect/timelines/:id${path}`, async (c) => {

@@ -45,11 +45,12 @@ export const TIMELINE_START_LSN = '0/3000000';
 /**
  * Where a timeline's first pages come from: the template; an import, whose layers and index are in object storage before
  * anyone asks for the timeline; or another timeline as of `ancestorLsn`, a record's end, which is the branch's start LSN.
+ * `previousLsn` is where that record starts (0/0 where there is none): xl_prev of the branch's first own record.
  */
 export type TimelineOrigin =
   | { kind: 'template' }
   | { kind: 'import' }
-  | { kind: 'branch'; ancestor: TimelineSpec; ancestorLsn: string };
+  | { kind: 'branch'; ancestor: TimelineSpec; ancestorLsn: string; previousLsn: string };
 
 export interface TimelineSpec {
   projectId: string;

@@ -22,6 +22,8 @@ export type Key = string & { readonly [keyBrand]: true };
 export const KEY_BYTES = 18;
 
 export const KEY_KIND = {
+  /** The newest time that a commit record has given up to the LSN: i64 LE, microseconds since 2000 (TimestampTz). */
+  commitTime: 0,
   /** The CheckPoint fields as of the LSN: 88 bytes (catalog/pg_control.h). */
   checkpoint: 1,
   /** pg_control, 8192 bytes: the template's, with later parameter changes. */
@@ -55,7 +57,7 @@ export interface RelationFork extends Relation {
 }
 /** A key taken apart. */
 export type KeyParts =
-  | { kind: 'checkpoint' | 'controlFile' }
+  | { kind: 'commitTime' | 'checkpoint' | 'controlFile' }
   | { kind: 'relationMap'; spcOid: number; dbOid: number }
   | { kind: 'database'; spcOid: number; dbOid: number }
   | { kind: 'twoPhase'; epoch: number; xid: number }
@@ -75,6 +77,7 @@ const quad = (value: number): string =>
 const key = (kind: number, a = 0, b = 0, c = 0, fork = 0, block = 0): Key =>
   (String.fromCharCode(kind) + quad(a) + quad(b) + quad(c) + String.fromCharCode(fork) + quad(block)) as Key;
 
+export const COMMIT_TIME_KEY = key(KEY_KIND.commitTime);
 export const CHECKPOINT_KEY = key(KEY_KIND.checkpoint);
 export const CONTROL_FILE_KEY = key(KEY_KIND.controlFile);
 export const relationMapKey = (spcOid: number, dbOid: number): Key =>
@@ -130,6 +133,7 @@ export function parseKey(of: Key): KeyParts {
   const kind = of.length === KEY_BYTES ? KIND_NAMES[of.charCodeAt(0)] : undefined;
   const [a, b, c] = [readQuad(of, 1), readQuad(of, 5), readQuad(of, 9)];
   switch (kind) {
+    case 'commitTime':
     case 'checkpoint':
     case 'controlFile':
       return { kind };
@@ -198,6 +202,8 @@ export const keyHex = (of: string): string =>
 export function formatKey(of: Key): string {
   const parts = parseKey(of);
   switch (parts.kind) {
+    case 'commitTime':
+      return 'commit time';
     case 'checkpoint':
       return 'checkpoint fields';
     case 'controlFile':

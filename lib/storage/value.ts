@@ -84,6 +84,16 @@ export function sizeValue(blocks: number): Value {
 export const decodeSize = (content: Uint8Array): number =>
   new DataView(content.buffer, content.byteOffset, content.byteLength).getUint32(0, true);
 
+/** A TimestampTz: i64 LE, microseconds since 2000. */
+export function timestampValue(microseconds: number): Value {
+  const value = tagged(VALUE_TAG.image, 8);
+  new DataView(value.buffer, value.byteOffset).setBigInt64(1, BigInt(microseconds), true);
+  return value;
+}
+/** Reads what `timestampValue` wrote (the value's content), or a record's own 8 bytes. */
+export const decodeTimestamp = (content: Uint8Array): number =>
+  Number(new DataView(content.buffer, content.byteOffset, content.byteLength).getBigInt64(0, true));
+
 /** The record is copied whole. `fromZero`: WILL_INIT, or the block did not exist before. */
 export function recordValue(record: WalRecord, blockIndex: number, fromZero: boolean): Value {
   const value = tagged(fromZero ? VALUE_TAG.recordFromZero : VALUE_TAG.record, 1 + record.totalLength);

@@ -4,12 +4,15 @@
  * A read of a key walks from the newest version down and stops at one that starts a chain, at an image layer, or at
  * what the page cache holds; then the records are replayed (reconstruct). Which layers there are is decided in one
  * synchronous step; they are held until the read is done, so that compaction may take them away meanwhile.
+ *
+ * A branch has only what came after its branch point. What its own layers do not answer is read from its ancestor as of
+ * the branch point: a content is the base of the branch's own records, as if it came from an image layer there.
  */
 import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import type { Key, KeyRange } from '../../../lib/storage/key.ts';
 import type { LayerSearch } from '../../../lib/storage/layers/layer-map.ts';
 import type { reconstruct } from '../../../lib/storage/reconstruct.ts';
-import { plainContent, type Value, type Version } from '../../../lib/storage/value.ts';
+import { imageValue, plainContent, type Value, type Version } from '../../../lib/storage/value.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { LayerStack } from '../timeline/layer-stack.ts';
@@ -20,6 +23,15 @@ export interface TimelineReaderOptions {
   pageCache: PageCache;
   reconstruct: typeof reconstruct;
   metrics: Metrics;
+  /** Of a branch: where the reads go on that its own layers do not answer. */
+  ancestor?: Ancestor | undefined;
+}
+
+/** The timeline that a branch began in, as of where it began. */
+export interface Ancestor {
+  reader: TimelineReader;
+  /** The branch point; everything up to here is ingested there. */
+  lsn: Lsn;
 }
 
 /** A view of a buffer that is larger by no more than this is kept as it is. */
@@ -32,6 +44,7 @@ export class TimelineReader {
   readonly #cache: PageCache;
   readonly #reconstruct: typeof reconstruct;
   readonly #metrics: Metrics;
+  readonly #ancestor: Ancestor | null;
   readonly #number = timelineNumber++;
   /** Layers that reads looked into, and reads: how deep a read goes. */
   layersVisited = 0;
@@ -42,6 +55,7 @@ export class TimelineReader {
     this.#cache = options.pageCache;
     this.#reconstruct = options.reconstruct;
     this.#metrics = options.metrics;
+    this.#ancestor = options.ancestor ?? null;
   }
 
   /**
@@ -54,23 +68,31 @@ export class TimelineReader {
     const cached = this.#cache.get(this.#number, key, lsn);
     if (cached?.lsn === lsn) return cached.content;
     const versions: Version[] = [];
-    const visited = await this.#collect(key, lsn, cached?.lsn ?? (-1 as Lsn), versions);
+    const { isWhole, visited } = await this.#collect(key, lsn, cached?.lsn ?? (-1 as Lsn), versions);
     if (remember) this.#metrics.layersVisited.observe(visited);
     versions.reverse();
-    const base = cached?.content ?? null;
+    const isInherited = !isWhole && cached === undefined && this.#ancestor !== null;
+    const base = isInherited ? await this.#inherited(key, lsn, remember) : (cached?.content ?? null);
     const content = versions.length === 0 ? base : ownBytes(this.#reconstruct(key, base, versions));
     if (remember) this.#cache.set(this.#number, key, { lsn, content });
     return content;
   }
 
-  /** Versions in (`after`, `lsn`], newest first, down to one that starts a chain. Resolves to the layers looked into. */
-  async #collect(key: Key, lsn: Lsn, after: Lsn, into: Version[]): Promise<number> {
+  /** What the key was at the branch point, or at `lsn` if that is before it. */
+  #inherited(key: Key, lsn: Lsn, remember: boolean): Promise<Uint8Array | null> {
+    const { reader, lsn: branchLsn } = this.#ancestor!;
+    return reader.get(key, Math.min(lsn, branchLsn) as Lsn, remember);
+  }
+
+  /** Versions in (`after`, `lsn`], newest first, down to one that starts a chain. */
+  async #collect(key: Key, lsn: Lsn, after: Lsn, into: Version[]): Promise<Collected> {
     this.reads++;
-    for (const layer of this.#stack.memory(lsn)) if (layer.collect(key, after, lsn, into)) return 0;
+    for (const layer of this.#stack.memory(lsn))
+      if (layer.collect(key, after, lsn, into)) return { isWhole: true, visited: 0 };
     const layers = this.#stack.search(key, lsn);
-    const visited = await holding([layers], () => collectFromLayers(layers, key, lsn, after, into));
-    this.layersVisited += visited;
-    return visited;
+    const collected = await holding([layers], () => collectFromLayers(layers, key, lsn, after, into));
+    this.layersVisited += collected.visited;
+    return collected;
   }
 
   /**
@@ -90,11 +112,21 @@ export class TimelineReader {
       },
     );
     for (const layer of memory) for (const entry of layer) keepNewest(newest, entry.key, entry);
+    for (const { keys, layers } of parts)
+      if (layers.image === null) await this.#scanInherited(keys, lsn, newest);
     for (const key of [...newest.keys()].sort()) {
       const content = plainContent(newest.get(key)!.value);
       if (content === undefined) throw new Error(`scan met a value that is no image at key ${key}`);
       if (content !== null) yield { key, content };
     }
+  }
+
+  /** What the ancestor has of a part that no image layer of this timeline covers. */
+  async #scanInherited(keys: KeyRange, lsn: Lsn, into: Map<Key, { lsn: Lsn; value: Value }>): Promise<void> {
+    if (this.#ancestor === null) return;
+    const { reader, lsn: branchLsn } = this.#ancestor;
+    for await (const { key, content } of reader.scan(keys, Math.min(lsn, branchLsn) as Lsn))
+      if (!into.has(key)) into.set(key, { lsn: branchLsn, value: imageValue(content) });
   }
 
   async #scanPart(
@@ -113,23 +145,30 @@ export class TimelineReader {
   }
 }
 
+interface Collected {
+  /** Nothing older matters: a version started a chain, or there was an image layer, which has every key that is there. */
+  isWhole: boolean;
+  /** Layers that were looked into. */
+  visited: number;
+}
+
 async function collectFromLayers(
   layers: LayerSearch<StoredLayer>,
   key: Key,
   lsn: Lsn,
   after: Lsn,
   into: Version[],
-): Promise<number> {
+): Promise<Collected> {
   const floor = Math.max(after, layers.image?.descriptor.lsn ?? -1) as Lsn;
   let visited = 0;
   for (const layer of layers.deltas) {
     if (layer.descriptor.endLsn <= floor) break;
     visited++;
-    if (await layer.collect(key, floor, lsn, into)) return visited;
+    if (await layer.collect(key, floor, lsn, into)) return { isWhole: true, visited };
   }
-  if (layers.image === null || layers.image.descriptor.lsn <= after) return visited;
+  if (layers.image === null || layers.image.descriptor.lsn <= after) return { isWhole: false, visited };
   await layers.image.collect(key, -1 as Lsn, layers.image.descriptor.lsn, into);
-  return visited + 1;
+  return { isWhole: true, visited: visited + 1 };
 }
 
 function keepNewest(into: Map<Key, { lsn: Lsn; value: Value }>, key: Key, version: Version): void {

@@ -45,6 +45,8 @@ export class Flusher {
   readonly #uploads: Upload[] = [];
   #flushing = false;
   #uploading = false;
+  #flushRun: Promise<void> = Promise.resolve();
+  #uploadRun: Promise<void> = Promise.resolve();
   #stopped = false;
   #waiting: { isDone: () => boolean; resolve: () => void; reject: (error: unknown) => void }[] = [];
 
@@ -61,7 +63,7 @@ export class Flusher {
 
   /** There are frozen layers. */
   kick(): void {
-    if (!this.#flushing && !this.#stopped) void this.#flushAll();
+    if (!this.#flushing && !this.#stopped) this.#flushRun = this.#flushAll();
   }
   /** Resolves when few enough layers are frozen for ingest to go on. */
   room(): Promise<void> {
@@ -76,6 +78,12 @@ export class Flusher {
     this.#stopped = true;
     for (const { reject } of this.#waiting) reject(error);
     this.#waiting = [];
+  }
+
+  /** After `stop`: resolves when nothing is being written or put any more. */
+  async quiet(): Promise<void> {
+    await this.#flushRun;
+    await this.#uploadRun;
   }
 
   #until(isDone: () => boolean): Promise<void> {
@@ -102,7 +110,7 @@ export class Flusher {
       stack.flushed(frozen, layer);
       this.#uploads.push({ layer, end: frozen.end });
       this.#progressed();
-      if (!this.#uploading) void this.#uploadAll();
+      if (!this.#uploading) this.#uploadRun = this.#uploadAll();
     }
     this.#flushing = false;
   }

@@ -6,6 +6,7 @@
 import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import {
   CHECKPOINT_KEY,
+  COMMIT_TIME_KEY,
   CONTROL_FILE_KEY,
   kindRange,
   pageKeyOfSize,
@@ -30,7 +31,7 @@ const PAGES = [
 ] as const;
 
 export async function* liveKeys(reader: TimelineReader, range: KeyRange, at: Lsn): AsyncGenerator<LiveKey> {
-  for (const key of [CHECKPOINT_KEY, CONTROL_FILE_KEY]) {
+  for (const key of [COMMIT_TIME_KEY, CHECKPOINT_KEY, CONTROL_FILE_KEY]) {
     if (key < range.first || key > range.last) continue;
     const content = await reader.get(key, at, false);
     if (content !== null) yield { key, content };

@@ -89,6 +89,16 @@ export class RemoteIndex {
     position: Position,
     layers: IndexedLayer[],
   ): Promise<RemoteIndex> {
+    const remote = RemoteIndex.unpublished(options, position);
+    await remote.publish({ insert: layers });
+    return remote;
+  }
+
+  /**
+   * A branch that has no index: nothing is put until it has a layer. Its specification says where it begins, and the
+   * safekeepers keep all of its WAL until then, so the next pageserver can begin as this one does.
+   */
+  static unpublished(options: RemoteIndexOptions, position: Position): RemoteIndex {
     const { timelineId, postgresMajor, systemIdentifier } = options.spec;
     const index: TimelineIndex = {
       timelineId,
@@ -100,9 +110,7 @@ export class RemoteIndex {
       history: WHOLE_HISTORY,
       layers: [],
     };
-    const remote = new RemoteIndex(options, index, null);
-    await remote.publish({ insert: layers });
-    return remote;
+    return new RemoteIndex(options, index, null);
   }
 
   /** What was last put and found current. */

@@ -7,7 +7,11 @@
  *
  * Attaching reads the index that the last pageserver left, or makes the timeline's first layer of the template; from
  * the index's position on, the WAL is pulled again. The local disk is only a cache in all of this.
+ *
+ * A branch begins with no layer at all: what is not in its own is read from its ancestor as of the branch point, which
+ * is therefore attached first and has ingested that far.
  */
+import { assert } from '../../../lib/assert.ts';
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
 import { WAL_PAGE_BYTES, WAL_SEGMENT_BYTES } from '../../../lib/postgres/wal/geometry.ts';
 import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
@@ -19,19 +23,22 @@ import { LayerStore } from '../layers/layer-store.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
 import { TimelineReader } from '../read/timeline-reader.ts';
 import { bootstrap } from './bootstrap.ts';
+import { commitTimeAt, firstCommitAfter } from './commit-times.ts';
 import { Compactor } from './compactor.ts';
 import { ComputeSession } from './compute-session.ts';
 import type { PageserverContext } from './context.ts';
 import { describeFailure, SupersededError, TimelineError } from './errors.ts';
 import { Flusher } from './flusher.ts';
 import { WalIngest } from './ingest.ts';
-import { LayerStack } from './layer-stack.ts';
+import { LayerStack, type Position } from './layer-stack.ts';
 import { LsnWaiters } from './lsn-waiters.ts';
 import { RemoteIndex } from './remote-index.ts';
 import { WalReceiver } from './wal-receiver.ts';
 
 /** How long a request waits for an LSN that is not ingested yet. */
 export const WAIT_MS_MAX = 10_000;
+/** How long an attach waits for the ancestor to ingest the branch point. */
+const BRANCH_POINT_WAIT_MS = 60_000;
 /** Nothing is published before a timeline is taken over; until then a wake has the processor for itself. */
 const TAKE_AFTER_MS = 500;
 /** A read waits and nothing has come for so long: another safekeeper is tried. */
@@ -44,6 +51,7 @@ export class Timeline {
   readonly startLsn: Lsn;
   readonly reader: TimelineReader;
   readonly #context: PageserverContext;
+  readonly #ancestor: Timeline | null;
   readonly #stack: LayerStack;
   readonly #remote: RemoteIndex;
   readonly #flusher: Flusher;
@@ -59,8 +67,15 @@ export class Timeline {
   #stopping = false;
 
   /** Throws SupersededError, LayerError, StorageError, StateError. */
-  static async attach(context: PageserverContext, spec: TimelineSpec): Promise<Timeline> {
+  static async attach(
+    context: PageserverContext,
+    spec: TimelineSpec,
+    ancestor: Timeline | null = null,
+  ): Promise<Timeline> {
     const startedAt = performance.now();
+    const { origin } = spec;
+    assert((origin.kind === 'branch') === (ancestor !== null), 'a branch is attached with its ancestor');
+    if (origin.kind === 'branch') await ancestor!.waitFor(parseLsn(origin.ancestorLsn), BRANCH_POINT_WAIT_MS);
     const store = await LayerStore.open({
       timelineId: spec.timelineId,
       folder: `${context.diskFolder}/layers/${spec.timelineId}`,
@@ -80,13 +95,16 @@ export class Timeline {
       generation: context.generation,
     };
     const remote =
-      (await RemoteIndex.open(remoteOptions)) ?? (await bootstrap(context, store, remoteOptions));
+      (await RemoteIndex.open(remoteOptions)) ??
+      (origin.kind === 'branch'
+        ? RemoteIndex.unpublished(remoteOptions, branchPoint(origin))
+        : await bootstrap(context, store, remoteOptions));
     const stack = new LayerStack(
       remote.position,
       await store.load(remote.index.layers),
       remote.index.history,
     );
-    const timeline = new Timeline(context, spec, { store, remote, stack });
+    const timeline = new Timeline(context, spec, { store, remote, stack, ancestor });
     timeline.#receiver.start();
     timeline.#takeOver();
     context.onEvent('attached', {
@@ -101,9 +119,9 @@ export class Timeline {
   private constructor(
     context: PageserverContext,
     spec: TimelineSpec,
-    parts: { store: LayerStore; remote: RemoteIndex; stack: LayerStack },
+    parts: { store: LayerStore; remote: RemoteIndex; stack: LayerStack; ancestor: Timeline | null },
   ) {
-    const { stack, store, remote } = parts;
+    const { stack, store, remote, ancestor } = parts;
     const { generation, settings, onError, onEvent, onSuperseded, sleep, pageCache, metrics } = context;
     this.spec = spec;
     this.startLsn = parseLsn(spec.startLsn);
@@ -111,7 +129,14 @@ export class Timeline {
     this.#stack = stack;
     this.#seenLsn = stack.position.lsn;
     this.#remote = remote;
-    this.reader = new TimelineReader({ stack, pageCache, reconstruct, metrics });
+    this.#ancestor = ancestor;
+    this.reader = new TimelineReader({
+      stack,
+      pageCache,
+      reconstruct,
+      metrics,
+      ancestor: ancestor === null ? undefined : { reader: ancestor.reader, lsn: this.startLsn },
+    });
     this.#compactor = new Compactor({
       stack,
       store,
@@ -156,7 +181,8 @@ export class Timeline {
     const { onError, onSuperseded, sleep } = this.#context;
     const take = async () => {
       await sleep(TAKE_AFTER_MS);
-      await this.#remote.take();
+      // A branch without layers has nothing to be taken over; its first layer does it.
+      if (this.#stack.map.size > 0) await this.#remote.take();
     };
     take().catch((error: unknown) => {
       if (this.#stopping) return;
@@ -286,11 +312,30 @@ export class Timeline {
       layers: map.values(),
     };
   }
+
+  /**
+   * The end of the first commit record after `time` (microseconds since 2000) up to `to`, which has been ingested; null
+   * when there is none. The history of a branch goes on in its ancestors. Throws TimelineError `belowWindow` when all
+   * that is kept is after `time`.
+   */
+  async firstCommitAfter(time: number, to: Lsn): Promise<Lsn | null> {
+    const from = Math.max(this.startLsn, this.#stack.history.horizonLsn) as Lsn;
+    const newest = await commitTimeAt(this.reader, from);
+    if (newest === null || newest <= time) return firstCommitAfter(this.reader, time, { from, to });
+    if (this.#ancestor !== null && from === this.startLsn) return this.#ancestor.firstCommitAfter(time, from);
+    throw new TimelineError(
+      'belowWindow',
+      `the history of timeline ${this.spec.timelineId} begins after that time`,
+    );
+  }
+
   /** For `GET /inspect/timelines/{id}`. */
   status() {
     const { position, open, frozen, map } = this.#stack;
     return {
       timelineId: this.spec.timelineId,
+      ancestor: this.#ancestor === null ? null : this.#ancestor.spec.timelineId,
+      startLsn: formatLsn(this.startLsn),
       generation: this.#context.generation,
       computes: this.#computes.size,
       lastRecordLsn: formatLsn(position.lsn),
@@ -321,6 +366,11 @@ export class Timeline {
     await Promise.all([this.#flusher.drained(), this.#compactor.stop()]);
     this.abandon();
   }
+  /** Stops at once, and resolves when nothing of it is being written any more: it is being deleted. */
+  async detach(): Promise<void> {
+    this.abandon();
+    await Promise.all([this.#receiver.stop(), this.#compactor.stop(), this.#flusher.quiet()]);
+  }
   /** Stops at once, whatever is not uploaded. */
   abandon(): void {
     this.#stopping = true;
@@ -334,6 +384,11 @@ export class Timeline {
     });
   }
 }
+
+const branchPoint = (origin: { ancestorLsn: string; previousLsn: string }): Position => ({
+  lsn: parseLsn(origin.ancestorLsn),
+  previousLsn: parseLsn(origin.previousLsn),
+});
 
 /**
  * The end of the last record at or before an LSN: records end MAXALIGNed, and a position just behind a WAL page's header

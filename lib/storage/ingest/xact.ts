@@ -1,5 +1,5 @@
 /**
- * Transactions: their status in pg_xact (and time in pg_commit_ts), the files that end with them, and the state
+ * Transactions: their status in pg_xact (and time in pg_commit_ts), the time up to which there are commits, the files that end with them, and the state
  * of prepared ones.
  *
  * Source: access/xact.h, ParseCommitRecord and ParseAbortRecord (access/rmgrdesc/xactdesc.c), xact_redo,
@@ -11,7 +11,7 @@ import { CLOG, COMMIT_TS, idPrecedes } from '../../postgres/slru/pages.ts';
 import type { WalRecord } from '../../postgres/wal/record.ts';
 import { twoPhaseKey, type Relation } from '../key.ts';
 import { epochOf } from '../state/counters.ts';
-import { ABSENT, imageValue } from '../value.ts';
+import { ABSENT, decodeTimestamp, imageValue } from '../value.ts';
 import { IngestError, mainData, unknownRecord, type IngestContext } from './context.ts';
 import { idsByPage, writeSlruPage } from './slru.ts';
 import { dropRelation } from './smgr.ts';
@@ -45,6 +45,8 @@ interface TransactionEnd {
   xid: number;
   subxids: number[];
   droppedRelations: Relation[];
+  /** TimestampTz of the record itself. */
+  recordTime: Uint8Array;
   /** TimestampTz: the origin's where it has one. */
   time: Uint8Array;
 }
@@ -84,6 +86,7 @@ function endTransaction(context: IngestContext, status: XidStatus): void {
   for (const [page, indexes] of idsByPage(CLOG.idsPerPage, xids)) {
     writeSlruPage(context, 'pg_xact', page, { kind: 'xidStatus', status, indexes });
   }
+  if (status === XID_STATUS.committed) state.committedAt(decodeTimestamp(end.recordTime), emit);
   if (status === XID_STATUS.committed && state.controlFile.trackCommitTimestamp) {
     writeCommitTimestamps(context, xids, end.time);
   }
@@ -98,11 +101,13 @@ function endTransaction(context: IngestContext, status: XidStatus): void {
 
 function parseTransactionEnd(record: WalRecord): TransactionEnd {
   const main = mainData(record);
+  const recordTime = main.take(8);
   const end: TransactionEnd = {
     xid: record.xid,
     subxids: [],
     droppedRelations: [],
-    time: main.take(8),
+    recordTime,
+    time: recordTime,
   };
   const xinfo = record.info & XLOG_XACT_HAS_INFO ? main.u32() : 0;
   if (xinfo & XACT_XINFO_HAS_DBINFO) main.take(8);

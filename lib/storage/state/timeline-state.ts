@@ -9,6 +9,7 @@ import { decodeControlFile, encodeControlFile, type ControlFileFields } from '..
 import type { Lsn } from '../../postgres/lsn.ts';
 import {
   CHECKPOINT_KEY,
+  COMMIT_TIME_KEY,
   CONTROL_FILE_KEY,
   formatKey,
   kindRange,
@@ -17,7 +18,7 @@ import {
   type KeyKind,
 } from '../key.ts';
 import { encodeOperation } from '../page-operation.ts';
-import { decodeSize, imageValue, type Emit } from '../value.ts';
+import { decodeSize, decodeTimestamp, imageValue, timestampValue, type Emit } from '../value.ts';
 import type { StorageView } from '../view.ts';
 import { advancePastXid } from './counters.ts';
 import { FileTable } from './files.ts';
@@ -44,6 +45,8 @@ export class TimelineState {
   readonly twoPhase = new Map<number, Key>();
   readonly checkPoint: CheckPointFields;
   readonly controlFile: ControlFileFields;
+  /** The newest time that a commit record has given: microseconds since 2000; null before the first. */
+  commitTime: number | null = null;
   /** Start of the last ingested record; 0 before the first. */
   lastRecordLsn: Lsn;
   /** Offsets page that a CREATE_ID made before its ZERO_OFF_PAGE came; -1 for none (multixact_redo). */
@@ -64,6 +67,8 @@ export class TimelineState {
     const checkPoint = CheckPoint.decode(await readRequired(view, CHECKPOINT_KEY));
     const controlFile = decodeControlFile(await readRequired(view, CONTROL_FILE_KEY));
     const state = new TimelineState(checkPoint, controlFile, view.previousLsn);
+    const commitTime = await view.get(COMMIT_TIME_KEY);
+    if (commitTime !== null) state.commitTime = decodeTimestamp(commitTime);
     const each = async (kind: KeyKind, take: (key: Key, content: Uint8Array) => void): Promise<void> => {
       for await (const { key, content } of view.scan(kindRange(kind))) take(key, content);
     };
@@ -86,6 +91,15 @@ export class TimelineState {
   /** Call after changing `checkPoint` otherwise than by `advancePastXid`. */
   countersChanged(): void {
     this.#countersChanged = 'all';
+  }
+  /**
+   * A transaction has committed at `time`. Clocks and concurrent backends do not agree to the microsecond, so a commit counts
+   * as of the newest time up to it: what the key says never goes back, and can be searched by halving.
+   */
+  committedAt(time: number, emit: Emit): void {
+    if (this.commitTime !== null && time <= this.commitTime) return;
+    this.commitTime = time;
+    emit(COMMIT_TIME_KEY, timestampValue(time));
   }
   /** Call after changing `controlFile`. */
   controlFileChanged(): void {

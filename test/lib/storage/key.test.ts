@@ -4,6 +4,7 @@ import { SLRU_KINDS } from '../../../lib/protocol/pages.ts';
 import {
   ALL_KEYS,
   CHECKPOINT_KEY,
+  COMMIT_TIME_KEY,
   CONTROL_FILE_KEY,
   databaseKey,
   databaseSizesRange,
@@ -31,7 +32,7 @@ const u32 = fc.nat({ max: 0xffff_ffff });
 const fork = fc.record({ spcOid: u32, dbOid: u32, relNumber: u32, fork: fc.nat({ max: 3 }) });
 const slru = fc.constantFrom(...SLRU_KINDS);
 const parts: fc.Arbitrary<KeyParts> = fc.oneof(
-  fc.constantFrom<KeyParts>({ kind: 'checkpoint' }, { kind: 'controlFile' }),
+  fc.constantFrom<KeyParts>({ kind: 'checkpoint' }, { kind: 'controlFile' }, { kind: 'commitTime' }),
   fc.record({ kind: fc.constantFrom('relationMap', 'database'), spcOid: u32, dbOid: u32 }),
   fc.record({ kind: fc.constant('twoPhase'), epoch: u32, xid: u32 }),
   fc.record({ kind: fc.constant('slruSegment'), slru, segment: u32 }),
@@ -46,6 +47,8 @@ function make(of: KeyParts): Key {
       return CHECKPOINT_KEY;
     case 'controlFile':
       return CONTROL_FILE_KEY;
+    case 'commitTime':
+      return COMMIT_TIME_KEY;
     case 'relationMap':
       return relationMapKey(of.spcOid, of.dbOid);
     case 'database':
@@ -125,7 +128,7 @@ test('bytes that are no key are refused by name', () => {
   );
   expect(() => keyFromBytes(new Uint8Array(17))).toThrow('key at 0: 18 bytes expected, 17 found');
   expect(() => parseKey('' as Key)).toThrow('not a key');
-  expect(() => parseKey(keyFromBytes(new Uint8Array(18)))).toThrow('not a key: 0000');
+  expect(() => parseKey(keyFromBytes(new Uint8Array(18).fill(10)))).toThrow('not a key: 0a0a');
 });
 
 test('keys read as a person expects', () => {

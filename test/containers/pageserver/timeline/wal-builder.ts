@@ -32,9 +32,15 @@ export class WalBuilder {
   /** Ends of all records. */
   readonly ends: Lsn[] = [];
 
-  constructor(startLsn: Lsn, systemIdentifier: bigint) {
+  /** `previous`: start of the record before `startLsn`, where the log goes on from another. */
+  constructor(startLsn: Lsn, systemIdentifier: bigint, previous = 0 as Lsn) {
     this.startLsn = startLsn;
+    this.#previous = previous;
     this.#systemIdentifier = systemIdentifier;
+  }
+  /** Start of the last record. */
+  get previousLsn(): Lsn {
+    return this.#previous;
   }
   get endLsn(): Lsn {
     return lsnPlus(this.startLsn, this.#length);
@@ -71,8 +77,11 @@ export class WalBuilder {
       .done();
     return this.#append(RM.XLOG, XLOG_FPI, 0, body);
   }
-  commit(xid: number): Lsn {
-    const body = new ByteWriter(10).u8(255).u8(8).bytes(new Uint8Array(8)).done();
+  /** `time`: xact_time, microseconds since 2000. */
+  commit(xid: number, time = 0): Lsn {
+    const main = new Uint8Array(8);
+    new DataView(main.buffer).setBigInt64(0, BigInt(time), true);
+    const body = new ByteWriter(10).u8(255).u8(8).bytes(main).done();
     return this.#append(RM.XACT, XLOG_XACT_COMMIT, xid, body);
   }
 

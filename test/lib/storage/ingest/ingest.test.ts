@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { RM } from '../../../../lib/postgres/wal/facts.ts';
 import { IngestError } from '../../../../lib/storage/ingest/ingest.ts';
 import {
+  COMMIT_TIME_KEY,
   CHECKPOINT_KEY,
   relationMapKey,
   relationPageKey,
@@ -12,7 +13,7 @@ import {
   slruSegmentKey,
 } from '../../../../lib/storage/key.ts';
 import { xidStatus } from '../../../../lib/postgres/slru/clog.ts';
-import { imageValue, sizeValue } from '../../../../lib/storage/value.ts';
+import { decodeTimestamp, imageValue, sizeValue } from '../../../../lib/storage/value.ts';
 import { IngestHarness, join, START, u32s, u64 } from '../../../support/ingest-harness.ts';
 import type { WrittenBlock } from '../../../support/wal-writer.ts';
 
@@ -156,6 +157,7 @@ describe('files', () => {
     expect(await harness.ingest({ resourceManager: RM.XACT, info: 0x80, xid: 760, main: drops })).toEqual(
       [
         'pg_xact 0000 block 0: new xidStatus {"status":1,"indexes":[760]}',
+        'commit time: image',
         'relation 1663/5/16384 main size: absent',
         'relation 1663/5/16384 vm size: absent',
         'pg_xact 0000 size: 1',
@@ -204,7 +206,13 @@ describe('files', () => {
 });
 const byPage = (a: string, b: string): number => rank(a) - rank(b);
 const rank = (line: string): number =>
-  line.includes('block') ? 0 : line.startsWith('pg_xact') ? 1 : line.startsWith('relation') ? 2 : 3;
+  line.includes('block') || line.startsWith('commit time')
+    ? 0
+    : line.startsWith('pg_xact')
+      ? 1
+      : line.startsWith('relation')
+        ? 2
+        : 3;
 
 describe('visibility map', () => {
   const cleared = (heapBlock: number, flags: number) =>
@@ -252,12 +260,26 @@ describe('visibility map', () => {
 });
 
 describe('transactions', () => {
+  test('the newest commit time never goes back, and aborts do not count', async () => {
+    const harness = await IngestHarness.create();
+    const end = (info: number, xid: number, time: number) =>
+      harness.ingest({ resourceManager: RM.XACT, info, xid, main: u64(time) });
+    const newest = () => decodeTimestamp(harness.content(COMMIT_TIME_KEY)!);
+    expect(await end(0x00, 760, 1_000)).toContain('commit time: image');
+    expect(await end(0x00, 761, 999)).not.toContain('commit time: image');
+    expect(await end(0x20, 762, 2_000)).not.toContain('commit time: image');
+    expect(newest()).toBe(1_000);
+    await end(0x00, 763, 1_001);
+    expect(newest()).toBe(1_001);
+  });
+
   test('subtransactions on two pages of pg_xact: one value for each', async () => {
     const harness = await IngestHarness.create({ nextXid: 32_800 });
     const main = join(u64(0), u32s(1 << 1), u32s(3, 32_767, 32_769, 32_770));
     expect(await harness.ingest({ resourceManager: RM.XACT, info: 0x80, xid: 32_766, main })).toEqual([
       'pg_xact 0000 block 0: new xidStatus {"status":1,"indexes":[32766,32767]}',
       'pg_xact 0000 block 1: new xidStatus {"status":1,"indexes":[1,2]}',
+      'commit time: image',
       'pg_xact 0000 size: 2',
     ]);
     const second = harness.content(slruPageKey('pg_xact', 0, 1)) ?? new Uint8Array(8192);
