@@ -1,31 +1,43 @@
 /**
  * The in-memory layer: takes what ingest finds, in the order of the WAL, until it is frozen and written as a level-0 delta.
  *
- *   heads     key ──► its newest entry
+ *   heads     fork ──► block ──► its newest entry; for what is no page, key ──► its newest entry
  *   entries   lsn, where the value is, the key's entry before: columns of numbers
  *   slabs     the bytes of all values, one after another
  *
  * It holds every version with startLsn < LSN ≤ endLsn. Millions of versions are held at a time and all of them survive
- * until the layer is written, so nothing but keys is an object of its own: the garbage collector has nothing to copy.
+ * until the layer is written, so nothing is an object of its own: the garbage collector has nothing to copy.
  * Pages and the rest are kept apart, because only the rest (sizes, directories) is ever scanned in key order while
  * the layer is open.
  */
 import { assert } from '../../assert.ts';
 import type { Lsn } from '../../postgres/lsn.ts';
-import { isPageKey, keyBlock, type Key, type KeyRange } from '../key.ts';
+import { isPageKey, keyBlock, pageKeyAt, type Key, type KeyRange } from '../key.ts';
 import { startsChain, type Value, type Version } from '../value.ts';
+import { BlockHeads, NONE } from './block-heads.ts';
 import type { LayerEntry } from './merge.ts';
 
-/** What an entry takes besides its value, about: its columns, its key and the key's place in the map. */
-const ENTRY_OVERHEAD_BYTES = 100;
+/** What an entry takes besides its value, about: its columns, and its block's place in the table, which are often half empty. */
+const ENTRY_OVERHEAD_BYTES = 64;
 const SLAB_BYTES = 1 << 20;
 const ENTRIES_MIN = 1024;
-const NONE = -1;
+/** Page keys are the same up to here within a fork; the block follows. */
+const FORK_CHARACTERS = 14;
+/** A value up to this size is copied byte by byte: a call costs more. */
+const LOOP_BYTES_MAX = 64;
+/** Forks that are found without a map: the same few follow each other in WAL. */
+const RECENT_FORKS = 64;
+
+interface Fork {
+  readonly prefix: string;
+  readonly heads: BlockHeads;
+}
 
 export class MemoryLayer {
   /** Exclusive. */
   readonly startLsn: Lsn;
-  readonly #pages = new Map<Key, number>();
+  readonly #forks = new Map<string, Fork>();
+  readonly #recent: (Fork | undefined)[] = Array.from({ length: RECENT_FORKS });
   readonly #others = new Map<Key, number>();
   #count = 0;
   #lsns = new Float64Array(ENTRIES_MIN);
@@ -68,15 +80,40 @@ export class MemoryLayer {
       'a layer takes versions in LSN order',
     );
     this.#lastPutLsn = lsn;
-    const heads = isPageKey(key) ? this.#pages : this.#others;
-    const head = heads.get(key) ?? NONE;
     if (this.#count === this.#lsns.length) this.#grow();
     const entry = this.#count++;
-    heads.set(key, entry);
+    let head = NONE;
+    if (isPageKey(key)) head = this.#forkOf(key, true)!.heads.replace(keyBlock(key), entry);
+    else {
+      head = this.#others.get(key) ?? NONE;
+      this.#others.set(key, entry);
+    }
     this.#store(entry, value);
     this.#lsns[entry] = lsn;
     this.#before[entry] = head !== NONE && this.#lsns[head] === lsn ? this.#before[head] : head;
     this.#bytes += value.length + ENTRY_OVERHEAD_BYTES;
+  }
+  /** The fork of a page key; made if it is not there and `make`. */
+  #forkOf(key: Key, make: boolean): Fork | undefined {
+    // The low halves of relfilenumber (or segment) and the fork tell the few that are busy apart.
+    const slot =
+      (key.charCodeAt(12) ^ key.charCodeAt(8) ^ (key.charCodeAt(13) << 4) ^ (key.charCodeAt(11) << 1)) &
+      (RECENT_FORKS - 1);
+    const recent = this.#recent[slot];
+    if (recent !== undefined && startsWith(key, recent.prefix)) return recent;
+    const prefix = key.slice(0, FORK_CHARACTERS);
+    let fork = this.#forks.get(prefix);
+    if (fork === undefined) {
+      if (!make) return undefined;
+      fork = { prefix, heads: new BlockHeads() };
+      this.#forks.set(prefix, fork);
+    }
+    this.#recent[slot] = fork;
+    return fork;
+  }
+  #head(key: Key): number {
+    if (!isPageKey(key)) return this.#others.get(key) ?? NONE;
+    return this.#forkOf(key, false)?.heads.get(keyBlock(key)) ?? NONE;
   }
   #store(entry: number, value: Value): void {
     if (this.#slabUsed + value.length > SLAB_BYTES) {
@@ -84,7 +121,11 @@ export class MemoryLayer {
       this.#slabUsed = 0;
     }
     const slab = this.#slabs.length - 1;
-    this.#slabs[slab].set(value, this.#slabUsed);
+    if (value.length > LOOP_BYTES_MAX) this.#slabs[slab].set(value, this.#slabUsed);
+    else {
+      const bytes = this.#slabs[slab];
+      for (let i = 0, to = this.#slabUsed; i < value.length; i++, to++) bytes[to] = value[i];
+    }
     this.#slabOf[entry] = slab;
     this.#offsets[entry] = this.#slabUsed;
     this.#lengths[entry] = value.length;
@@ -121,8 +162,7 @@ export class MemoryLayer {
 
   /** As LayerReader.collect: newest first into `into`; true when it met a version that starts a chain. */
   collect(key: Key, after: Lsn, upTo: Lsn, into: Version[]): boolean {
-    let entry = (isPageKey(key) ? this.#pages : this.#others).get(key) ?? NONE;
-    for (; entry !== NONE; entry = this.#before[entry]) {
+    for (let entry = this.#head(key); entry !== NONE; entry = this.#before[entry]) {
       const lsn = this.#lsns[entry] as Lsn;
       if (lsn > upTo) continue;
       if (lsn <= after) return false;
@@ -146,33 +186,41 @@ export class MemoryLayer {
   /** Everything, in the order of a layer file; of a frozen layer. Sorts fork by fork, as it goes. */
   *entries(): Generator<LayerEntry> {
     assert(this.#frozen, 'only a frozen layer is written out');
-    for (const key of [...this.#others.keys()].sort()) yield* this.#versions(key, this.#others.get(key)!);
-    const forks = new Map<string, Key[]>();
-    for (const key of this.#pages.keys()) {
-      const fork = key.slice(0, FORK_CHARACTERS);
-      const keys = forks.get(fork);
-      if (keys === undefined) forks.set(fork, [key]);
-      else keys.push(key);
+    const chain: number[] = [];
+    // A fork's prefix sorts before its own pages and after everything that comes before them.
+    for (const part of [...this.#others.keys(), ...this.#forks.keys()].sort()) {
+      const fork = this.#forks.get(part);
+      if (fork === undefined) {
+        const key = part as Key;
+        this.#chain(this.#others.get(key)!, chain);
+        for (let at = chain.length - 1; at >= 0; at--) yield this.#entry(key, chain[at]);
+        continue;
+      }
+      for (const block of fork.heads.sorted()) {
+        const key = pageKeyAt(fork.prefix, block);
+        const head = fork.heads.get(block);
+        if (this.#before[head] === NONE) {
+          yield this.#entry(key, head);
+          continue;
+        }
+        this.#chain(head, chain);
+        for (let at = chain.length - 1; at >= 0; at--) yield this.#entry(key, chain[at]);
+      }
     }
-    for (const fork of [...forks.keys()].sort())
-      for (const key of sortByBlock(forks.get(fork)!)) yield* this.#versions(key, this.#pages.get(key)!);
   }
-  *#versions(key: Key, head: number): Generator<LayerEntry> {
-    const entries: number[] = [];
-    for (let entry = head; entry !== NONE; entry = this.#before[entry]) entries.push(entry);
-    for (let at = entries.length - 1; at >= 0; at--)
-      yield { key, lsn: this.#lsns[entries[at]] as Lsn, value: this.#value(entries[at]) };
+  /** The entries of a key, newest first. */
+  #chain(head: number, into: number[]): void {
+    into.length = 0;
+    for (let entry = head; entry !== NONE; entry = this.#before[entry]) into.push(entry);
+  }
+  #entry(key: Key, entry: number): LayerEntry {
+    return { key, lsn: this.#lsns[entry] as Lsn, value: this.#value(entry) };
   }
 }
 
-/** Page keys are the same up to here within a fork; the block follows. */
-const FORK_CHARACTERS = 14;
-/** Blocks and places in an array together make a number that is exact. */
-const PLACES_MAX = 1 << 21;
-
-/** Page keys of one fork by their blocks: numbers sort many times faster than strings. */
-function sortByBlock(keys: readonly Key[]): Key[] {
-  assert(keys.length <= PLACES_MAX, `${keys.length} pages of a fork in one layer`);
-  const order = Float64Array.from(keys, (key, place) => keyBlock(key) * PLACES_MAX + place).sort();
-  return Array.from(order, (each) => keys[each % PLACES_MAX]);
+/** `startsWith` of strings, for a few characters that differ late if at all. */
+function startsWith(key: Key, prefix: string): boolean {
+  for (let at = FORK_CHARACTERS - 1; at >= 0; at--)
+    if (key.charCodeAt(at) !== prefix.charCodeAt(at)) return false;
+  return true;
 }
