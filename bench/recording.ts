@@ -97,7 +97,9 @@ async function record(folder: string, scale: number, seconds: number): Promise<v
   const documentsLsn = await position();
   await pgbench(url, ['-M', 'prepared', '-c', '4', '-T', String(seconds)]);
   await cluster.query('checkpoint');
-  const [{ path }] = await cluster.query<{ path: string }>(`select pg_relation_filepath('documents') as path`);
+  const [{ path }] = await cluster.query<{ path: string }>(
+    `select pg_relation_filepath('documents') as path`,
+  );
   const flushed = await position();
   await cluster.query('select pg_switch_wal()'); // flushes it
   await cp(join(dataDirectory, path), join(partial, 'documents'));

@@ -1,10 +1,13 @@
-/** The layer codec on Node: zstd of node:zlib (compression on the thread pool), a native CRC-32C. */
-import { promisify } from 'node:util';
-import { constants, zstdCompress, zstdDecompressSync } from 'node:zlib';
+/**
+ * The layer codec on Node: zstd of node:zlib, a native CRC-32C.
+ *
+ * Both ways on the calling thread: for a block of 64 KiB the hand-over to node:zlib's thread pool and back costs the calling
+ * thread more than the work itself (bench/codec.ts), and doubles the whole.
+ */
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { crc32c } from '@node-rs/crc32';
 import type { LayerCodec } from '../../../lib/storage/layers/format.ts';
 
-const compress = promisify(zstdCompress);
 /** Level 3 packs WAL records 10 % smaller at half the speed. */
 const params = { [constants.ZSTD_c_compressionLevel]: 1 };
 
@@ -12,7 +15,8 @@ const params = { [constants.ZSTD_c_compressionLevel]: 1 };
 const CHUNK_BYTES_MIN = 64;
 
 export const layerCodec: LayerCodec = {
-  compress: (bytes) => compress(bytes, { params, chunkSize: Math.max(bytes.length, CHUNK_BYTES_MIN) }),
+  compress: (bytes) =>
+    zstdCompressSync(bytes, { params, chunkSize: Math.max(bytes.length, CHUNK_BYTES_MIN) }),
   decompress: (frame, rawLength) => {
     const size = Math.max(rawLength, CHUNK_BYTES_MIN); // one buffer of the right size, not several to be joined
     const raw = zstdDecompressSync(frame, { chunkSize: size, maxOutputLength: size });

@@ -14,58 +14,87 @@ import type { Value } from '../value.ts';
 const ENTRY_BYTES = KEY_BYTES + 8 + 4;
 const HIGH = 0x1_0000_0000;
 
+/** Room for values that a builder begins with; a larger value makes it grow. */
+const VALUE_BYTES_MIN = BLOCK_BYTES;
+const ENTRIES_MIN = 256;
+/** A value up to this size is copied byte by byte: a call costs more. */
+const LOOP_BYTES_MAX = 64;
+
+/** Entries and values as they will stand in the block, so that nothing is kept of an entry but its bytes. */
 export class BlockBuilder {
-  #keys: Key[] = [];
-  #lsns: Lsn[] = [];
-  #values: Value[] = [];
+  #entries = new Uint8Array(ENTRIES_MIN * ENTRY_BYTES);
+  #entryData = new DataView(this.#entries.buffer);
+  #values = new Uint8Array(VALUE_BYTES_MIN);
+  #count = 0;
   #valueBytes = 0;
+  #firstKey: Key | null = null;
+  #firstLsn = 0 as Lsn;
+  #lastKey: Key | null = null;
 
   get count(): number {
-    return this.#keys.length;
+    return this.#count;
   }
   get firstKey(): Key {
-    return this.#keys[0];
+    return this.#firstKey!;
   }
   get firstLsn(): Lsn {
-    return this.#lsns[0];
+    return this.#firstLsn;
   }
   /** Bytes that `finish` would return. */
   get bytes(): number {
-    return 4 + this.#keys.length * ENTRY_BYTES + this.#valueBytes;
+    return 4 + this.#count * ENTRY_BYTES + this.#valueBytes;
   }
   /** Whether an entry of `valueLength` belongs into a block of its own. */
   isFullFor(valueLength: number): boolean {
-    return this.count > 0 && this.bytes + ENTRY_BYTES + valueLength > BLOCK_BYTES;
+    return this.#count > 0 && this.bytes + ENTRY_BYTES + valueLength > BLOCK_BYTES;
   }
-  /** The value is kept, not copied, until `finish`. */
+  /** The value is copied. */
   add(key: Key, at: Lsn, value: Value): void {
-    this.#keys.push(key);
-    this.#lsns.push(at);
-    this.#values.push(value);
-    this.#valueBytes += value.length;
+    const entry = this.#count * ENTRY_BYTES;
+    if (entry === this.#entries.length) this.#growEntries();
+    if (this.#count === 0) {
+      this.#firstKey = key;
+      this.#firstLsn = at;
+    }
+    const entries = this.#entries;
+    if (key === this.#lastKey)
+      entries.copyWithin(entry, entry - ENTRY_BYTES, entry - ENTRY_BYTES + KEY_BYTES);
+    else keyBytes(key, entries, entry);
+    this.#lastKey = key;
+    this.#count++;
+    const start = this.#valueBytes;
+    const end = start + value.length;
+    if (end > this.#values.length) this.#growValues(end);
+    if (value.length > LOOP_BYTES_MAX) this.#values.set(value, start);
+    else for (let i = 0; i < value.length; i++) this.#values[start + i] = value[i];
+    this.#valueBytes = end;
+    this.#entryData.setUint32(entry + KEY_BYTES, at % HIGH, true);
+    this.#entryData.setUint32(entry + KEY_BYTES + 4, Math.floor(at / HIGH), true);
+    this.#entryData.setUint32(entry + KEY_BYTES + 8, end, true);
   }
   /** The raw block; the builder is empty after. */
   finish(): Uint8Array {
     const bytes = new Uint8Array(this.bytes);
-    const data = new DataView(bytes.buffer);
-    const valuesStart = 4 + this.count * ENTRY_BYTES;
-    data.setUint32(0, this.count, true);
-    let end = 0;
-    for (let i = 0; i < this.count; i++) {
-      const entry = 4 + i * ENTRY_BYTES;
-      const value = this.#values[i];
-      bytes.set(value, valuesStart + end);
-      end += value.length;
-      keyBytes(this.#keys[i], bytes, entry);
-      data.setUint32(entry + KEY_BYTES, this.#lsns[i] % HIGH, true);
-      data.setUint32(entry + KEY_BYTES + 4, Math.floor(this.#lsns[i] / HIGH), true);
-      data.setUint32(entry + KEY_BYTES + 8, end, true);
-    }
-    this.#keys = [];
-    this.#lsns = [];
-    this.#values = [];
+    new DataView(bytes.buffer).setUint32(0, this.#count, true);
+    const entryBytes = this.#count * ENTRY_BYTES;
+    bytes.set(this.#entries.subarray(0, entryBytes), 4);
+    bytes.set(this.#values.subarray(0, this.#valueBytes), 4 + entryBytes);
+    if (this.#values.length > VALUE_BYTES_MIN) this.#values = new Uint8Array(VALUE_BYTES_MIN);
+    this.#count = 0;
     this.#valueBytes = 0;
+    this.#lastKey = null;
     return bytes;
+  }
+  #growEntries(): void {
+    const entries = new Uint8Array(this.#entries.length * 2);
+    entries.set(this.#entries);
+    this.#entries = entries;
+    this.#entryData = new DataView(entries.buffer);
+  }
+  #growValues(needed: number): void {
+    const values = new Uint8Array(Math.max(needed, this.#values.length * 2));
+    values.set(this.#values.subarray(0, this.#valueBytes));
+    this.#values = values;
   }
 }
 

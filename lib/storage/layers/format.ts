@@ -41,7 +41,7 @@ export class LayerError extends Error {
 /** Compression and checksum, which the shell provides (node:zlib, a native CRC). */
 export interface LayerCodec {
   /** One zstd frame. */
-  compress(bytes: Uint8Array): Promise<Uint8Array>;
+  compress(bytes: Uint8Array): Uint8Array | Promise<Uint8Array>;
   /** Throws when `frame` is not a zstd frame or gives more than `rawLength` bytes. */
   decompress(frame: Uint8Array, rawLength: number): Uint8Array;
   crc32c(bytes: Uint8Array): number;

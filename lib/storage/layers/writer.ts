@@ -2,7 +2,7 @@
  * Writes a layer: takes entries in order, closes blocks as they fill, and ends with index and footer.
  *
  * Memory is a few blocks and the index. `add` says when a block is full; the caller then awaits `drain`, so that
- * compression (on other threads, COMPRESSIONS_MAX at a time) and the sink set the pace and not every entry costs a promise.
+ * compression (COMPRESSIONS_MAX at a time where the codec does it elsewhere) and the sink set the pace and not every entry costs a promise.
  */
 import { assert } from '../../assert.ts';
 import type { Lsn } from '../../postgres/lsn.ts';
@@ -27,6 +27,11 @@ export type LayerSink = (bytes: Uint8Array) => void | Promise<void>;
 
 /** Blocks that are being compressed at a time. */
 const COMPRESSIONS_MAX = 3;
+const HASHES_MIN = 1024;
+/** What is given to the sink at a time, about. */
+const WRITE_BYTES = 256 << 10;
+
+type Frame = Uint8Array | Promise<Uint8Array>;
 
 export class LayerWriter {
   readonly #timelineId: string;
@@ -34,10 +39,14 @@ export class LayerWriter {
   readonly #sink: LayerSink;
   readonly #builder = new BlockBuilder();
   readonly #full: { key: Key; lsn: Lsn; raw: Uint8Array }[] = [];
-  readonly #compressing: { key: Key; lsn: Lsn; rawLength: number; frame: Promise<Uint8Array> }[] = [];
+  readonly #compressing: { key: Key; lsn: Lsn; rawLength: number; frame: Frame }[] = [];
   readonly #index: Uint8Array[] = [];
-  /** Of every key. */
-  readonly #hashes: number[] = [];
+  /** Of every key: the first `#hashCount`. */
+  #hashes = new Uint32Array(HASHES_MIN);
+  #hashCount = 0;
+  /** Not yet given to the sink. */
+  readonly #pending: Uint8Array[] = [];
+  #pendingBytes = 0;
   #offset = 0;
   #rawBytes = 0;
   #entryCount = 0;
@@ -51,7 +60,7 @@ export class LayerWriter {
     this.#codec = options.codec;
     this.#sink = options.sink;
   }
-  /** Bytes written to the sink so far. */
+  /** Bytes of the file so far. */
   get bytesWritten(): number {
     return this.#offset;
   }
@@ -75,7 +84,7 @@ export class LayerWriter {
     if (this.#builder.isFullFor(value.length)) this.#closeBlock();
     this.#builder.add(key, lsn, value);
     this.#firstKey ??= key;
-    if (this.#lastKey !== key) this.#hashes.push(keyHash(key));
+    if (this.#lastKey !== key) this.#addHash(keyHash(key));
     this.#lastKey = key;
     this.#lastLsn = lsn;
     this.#entryCount++;
@@ -85,7 +94,7 @@ export class LayerWriter {
   async drain(): Promise<void> {
     for (const block of this.#full.splice(0)) {
       const frame = this.#codec.compress(block.raw);
-      frame.catch(() => undefined); // it is awaited below, perhaps later
+      if (frame instanceof Promise) frame.catch(() => undefined); // it is awaited below, perhaps later
       this.#compressing.push({ key: block.key, lsn: block.lsn, rawLength: block.raw.length, frame });
     }
     while (this.#compressing.length > COMPRESSIONS_MAX) await this.#writeBlock();
@@ -113,7 +122,10 @@ export class LayerWriter {
       descriptor.kind === 'delta'
         ? [descriptor.startLsn, descriptor.endLsn]
         : [descriptor.lsn, descriptor.lsn];
-    const filter = descriptor.kind === 'delta' ? buildFilter(this.#hashes) : new Uint8Array(0);
+    const filter =
+      descriptor.kind === 'delta'
+        ? buildFilter(this.#hashes.subarray(0, this.#hashCount))
+        : new Uint8Array(0);
     const header = LayerHeader.encode({
       kind: LAYER_KIND[descriptor.kind],
       generation: descriptor.generation,
@@ -141,7 +153,16 @@ export class LayerWriter {
     LayerFooter.over(footer).crc = this.#codec.crc32c(footer.subarray(0, LayerFooter.offsets.crc));
     await this.#write(frame);
     await this.#write(footer);
+    await this.#writePending();
     return this.#offset;
+  }
+  #addHash(hash: number): void {
+    if (this.#hashCount === this.#hashes.length) {
+      const hashes = new Uint32Array(this.#hashCount * 2);
+      hashes.set(this.#hashes);
+      this.#hashes = hashes;
+    }
+    this.#hashes[this.#hashCount++] = hash;
   }
   #closeBlock(): void {
     const { firstKey: key, firstLsn: lsn } = this.#builder;
@@ -149,6 +170,13 @@ export class LayerWriter {
   }
   async #write(bytes: Uint8Array): Promise<void> {
     this.#offset += bytes.length;
+    this.#pending.push(bytes);
+    this.#pendingBytes += bytes.length;
+    if (this.#pendingBytes >= WRITE_BYTES) await this.#writePending();
+  }
+  async #writePending(): Promise<void> {
+    const bytes = concatenate(this.#pending.splice(0));
+    this.#pendingBytes = 0;
     await this.#sink(bytes);
   }
 }
