@@ -1,8 +1,8 @@
 /**
  * The layer codec on Node: zstd of node:zlib, a native CRC-32C.
  *
- * Both ways on the calling thread: for a block of 64 KiB the hand-over to node:zlib's thread pool and back costs the calling
- * thread more than the work itself (bench/codec.ts), and doubles the whole.
+ * Both ways on the calling thread. For a block of 64 KiB the hand-over to node:zlib's thread pool and back takes the calling
+ * thread nearly as long as the work itself (decompression: longer) and doubles the whole (bench/codec.ts).
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { crc32c } from '@node-rs/crc32';
