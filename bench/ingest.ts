@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { LruBlockCache } from '../containers/pageserver/layers/block-cache.ts';
 import { layerCodec } from '../containers/pageserver/layers/codec.ts';
 import { LayerStore } from '../containers/pageserver/layers/layer-store.ts';
+import { newMetrics } from '../containers/pageserver/metrics/metrics.ts';
 import { MemoryStorage } from '../containers/pageserver/remote/memory.ts';
 import type { Lsn } from '../lib/postgres/lsn.ts';
 import { ALL_KEYS, pageKeyAt, pagePrefixOfSize, relationSizeKey } from '../lib/storage/key.ts';
@@ -63,6 +64,7 @@ const store = await LayerStore.open({
   storage: new MemoryStorage(),
   codec: layerCodec,
   blockCache: new LruBlockCache(1 << 20),
+  metrics: newMetrics(),
   download: (task) => task(),
   onError: (error) => {
     throw error;
