@@ -35,7 +35,7 @@ import { buildBootManifest } from '../../lib/storage/state/boot-manifest.ts';
 import { exposition, type Exposition } from './metrics/exposition.ts';
 import type { Metrics } from './metrics/metrics.ts';
 import type { Pageserver } from './pageserver.ts';
-import { formatRuns, inspectedPage, inspectedRuns } from './read/inspected-runs.ts';
+import { formatRuns, pageOfRuns, inspectedPage, inspectedRuns } from './read/inspected-runs.ts';
 import { answerPageRequest, readRuns } from './read/page-service.ts';
 import type { ComputeSession } from './timeline/compute-session.ts';
 import { describeFailure, TimelineError } from './timeline/errors.ts';
@@ -243,7 +243,7 @@ async function inspectPages(timeline: Timeline, c: Context, runs: PageRun[]): Pr
   if (found.length < pages.length)
     throw new TimelineError(
       'notFound',
-      `there is no page ${pages.indexOf(null)} of these as of ${formatLsn(lsn)}: ${formatRuns(runs)}`,
+      `there is no such page as of ${formatLsn(lsn)}: ${formatRuns([pageOfRuns(runs, pages.indexOf(null))])}`,
     );
   return c.body(new Uint8Array(Buffer.concat(found)).buffer, 200, {
     'content-type': 'application/octet-stream',

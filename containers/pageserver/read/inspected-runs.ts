@@ -58,6 +58,16 @@ export const formatRuns = (runs: readonly PageRun[]): string =>
     )
     .join(',');
 
+/** Page `index` of the pages that `runs` name, as a run of its own. */
+export function pageOfRuns(runs: readonly PageRun[], index: number): PageRun {
+  let before = 0;
+  for (const run of runs) {
+    if (index < before + run.count) return { ...run, block: run.block + index - before, count: 1 };
+    before += run.count;
+  }
+  throw new RangeError(`page ${index} of ${before}`);
+}
+
 function parseRun(text: string): PageRun {
   const colon = text.indexOf(':');
   const fields = text.slice(colon + 1).split('/');

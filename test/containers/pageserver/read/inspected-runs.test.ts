@@ -4,6 +4,7 @@ import {
   formatRuns,
   inspectedPage,
   inspectedRuns,
+  pageOfRuns,
 } from '../../../../containers/pageserver/read/inspected-runs.ts';
 import { TimelineError } from '../../../../containers/pageserver/timeline/errors.ts';
 import { SLRU_KINDS, type PageRun } from '../../../../lib/protocol/pages.ts';
@@ -34,6 +35,13 @@ describe('pages named in an address', () => {
         expect(inspectedRuns(formatRuns(runs))).toEqual(runs);
       }),
     );
+  });
+
+  test('one page of the pages of runs', () => {
+    const runs = inspectedRuns('1/2/3/0/5/2,pg_xact:1/7/3');
+    const pages = Array.from({ length: 5 }, (_, index) => formatRuns([pageOfRuns(runs, index)]));
+    expect(pages).toEqual(['1/2/3/0/5/1', '1/2/3/0/6/1', 'pg_xact:1/7/1', 'pg_xact:1/8/1', 'pg_xact:1/9/1']);
+    expect(() => pageOfRuns(runs, 5)).toThrow(RangeError);
   });
 
   test('one page', () => {
