@@ -7,7 +7,7 @@
  * leaves memory ahead of it, so the whole object is aborted and starts again from what is durable.
  * A sleeping object's connections live on in their attachments.
  */
-import { formatLsn } from '../../lib/postgres/lsn.ts';
+import { formatLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import {
   needsSync,
   startAcceptor,
@@ -130,6 +130,12 @@ export class AcceptorShell {
     const { connection } = this.#attachmentOf(socket);
     this.#sockets.delete(connection);
     this.#queue.push({ type: 'disconnected', connection });
+    return this.#drain();
+  }
+
+  /** Resolves when it is taken note of. */
+  learnCommit(term: number, commitLsn: Lsn): Promise<void> {
+    this.#queue.push({ type: 'committed', term, commitLsn });
     return this.#drain();
   }
 

@@ -10,10 +10,12 @@
  */
 import { DurableObject } from 'cloudflare:workers';
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
+import type { LastRecord } from '../../lib/postgres/wal/last-record.ts';
 import { segmentStart } from '../../lib/postgres/wal/geometry.ts';
 import { SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
 import { AcceptorShell } from './acceptor-shell.ts';
 import { inspectWal, statusOf } from './inspect.ts';
+import { lastRecordIn, reachOf, type LogReach } from './log-questions.ts';
 import { parseTimeline } from './schema.ts';
 import { SafekeeperStore } from './store.ts';
 import { WalBackup } from './wal-backup.ts';
@@ -34,6 +36,7 @@ export interface PeerPositions {
 /** The parts of a safekeeper that has a timeline. */
 interface Parts {
   store: SafekeeperStore;
+  source: WalSource;
   acceptor: AcceptorShell;
   readers: WalReaders;
   backup: WalBackup;
@@ -83,7 +86,7 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
         this.#tellPeers();
       },
     });
-    return { store, acceptor, readers, backup };
+    return { store, source, acceptor, readers, backup };
   }
 
   override async fetch(request: Request): Promise<Response> {
@@ -189,6 +192,27 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
       remoteConsistentLsn: lsn(positions.remoteConsistentLsn),
     });
     this.#trim();
+  }
+
+  /** RPC: how far this log reaches; null where no proposer has ever come. */
+  async reach(): Promise<LogReach | null> {
+    const parts = this.#parts;
+    if (parts === null) return null;
+    const reach = reachOf(parts.acceptor.log);
+    await parts.store.sync(); // nothing is told that a crash could take back
+    return reach;
+  }
+
+  /** RPC: the last record that ends at or before `at`; null when none does, or where `at` is beyond this log. */
+  async lastRecord(at: number): Promise<LastRecord | null> {
+    const parts = this.#parts;
+    if (parts === null || at > parts.acceptor.log.flushLsn) return null;
+    return lastRecordIn(parts.source, parts.store.timeline, lsn(at));
+  }
+
+  /** RPC: somebody who asked all three found that `commitLsn` is committed in `term`. */
+  async learnCommit(term: number, commitLsn: number): Promise<void> {
+    await this.#parts?.acceptor.learnCommit(term, lsn(commitLsn));
   }
 
   /** RPC: forgets everything. */

@@ -31,7 +31,15 @@ import {
   type RefusalReason,
   type TimelineIdentity,
 } from './messages.ts';
-import { adopt, commonEnd, emptyHistory, historyFault, upTo, type TermHistory } from './term-history.ts';
+import {
+  adopt,
+  commonEnd,
+  emptyHistory,
+  historyFault,
+  lastTermOf,
+  upTo,
+  type TermHistory,
+} from './term-history.ts';
 
 /** What an acceptor has promised and holds; survives crashes through `AcceptorWrite`s. */
 export interface AcceptorLog {
@@ -73,6 +81,8 @@ export interface AcceptorState {
 export type AcceptorInput =
   | { type: 'message'; connection: number; message: ProposerMessage }
   | { type: 'disconnected'; connection: number }
+  /** Somebody who has seen a quorum hold the log of `term` up to `commitLsn` says so. */
+  | { type: 'committed'; term: number; commitLsn: Lsn }
   /** Storage takes WAL up to here: below the end of the log it is full. */
   | { type: 'room'; limitLsn: Lsn };
 
@@ -148,6 +158,7 @@ export function stepAcceptor(state: AcceptorState, input: AcceptorInput): Accept
     if (state.writing === null || input.limitLsn === state.limitLsn) return nothing(next);
     return { ...nothing(next), messages: [{ connection: state.writing, message: roomOf(next) }] };
   }
+  if (input.type === 'committed') return learnCommit(state, input);
   const { connection, message } = input;
   if (message.type === 'greeting') return greet(state, connection, message);
   const greeted = state.connections.get(connection);
@@ -348,6 +359,23 @@ function withPositions(log: AcceptorLog, commitLsn: Lsn, truncateLsn: Lsn): Acce
     commitLsn: commit > log.commitLsn ? commit : log.commitLsn,
     truncateLsn: truncate > log.truncateLsn ? truncate : log.truncateLsn,
   };
+}
+
+/**
+ * What is committed in the term that wrote the end of this log is committed here as far as the log reaches: two logs that
+ * share a term agree on all that either has up to the shorter end. A log that ends in another term cannot tell.
+ */
+function learnCommit(
+  state: AcceptorState,
+  { term, commitLsn }: Extract<AcceptorInput, { type: 'committed' }>,
+): AcceptorOutput {
+  const { log } = state;
+  if (lastTermOf(upTo(log.history, log.flushLsn)) !== term) return nothing(state);
+  const moved = withPositions(log, commitLsn, log.truncateLsn);
+  if (moved.commitLsn === log.commitLsn) return nothing(state);
+  const { truncateLsn } = moved;
+  const positions = { type: 'positions', commitLsn: moved.commitLsn, truncateLsn } as const;
+  return { ...nothing({ ...state, log: moved }), writes: [positions] };
 }
 
 /** Serves another acceptor's recovery, from a log that the asking proposer was elected over. */
