@@ -15,6 +15,7 @@
  * `projects/{projectId}/layers/…` by pageservers through the S3 endpoint), S3_ENDPOINT, S3_BUCKET,
  * S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY (text).
  */
+import type { PageErrorCode } from '../lib/protocol/pages.ts';
 import type { DatabaseSpec, RoleSpec, RolesReport, TimelineSpec } from '../lib/protocol/specs.ts';
 
 /** Everything the Compute object must know of its endpoint; kept in its own storage, sent by the Project. */
@@ -27,7 +28,22 @@ export interface EndpointConfig {
   timeline: TimelineSpec;
   suspendAfterMs: number;
   settings: Record<string, string>;
+  /** An endpoint at a past LSN: what is written there is discarded when its compute ends. */
+  travel?: boolean;
 }
+
+/** A point of a branch's history as a person names it; neither: the head. */
+export interface PointText {
+  /** LSN text. */
+  lsn?: string;
+  /** ISO 8601 with a time zone. */
+  timestamp?: string;
+}
+/** Where a connection to a point of the past leads: an endpoint that is there for it. */
+export type TravelResult =
+  | { ok: true; endpointId: string; lsn: string }
+  /** `retryable`: another attempt may succeed. */
+  | { ok: false; code: string; message: string; retryable: boolean };
 
 /** A wake that did not succeed. `retryable` says whether the proxy should try again with backoff. */
 export interface WakeFailure {
@@ -62,6 +78,15 @@ export interface ComputeRpc {
   /** Forwards a cancel to exactly the backend behind the key; an unknown key does nothing. */
   cancel(key: CancelKey): Promise<void>;
   configure(config: EndpointConfig): Promise<void>;
+  /** The endpoint through which clients of this one reach a point of its branch's history. Never throws for expected failures. */
+  travel(point: PointText): Promise<TravelResult>;
+  /** Stops the compute, if one runs, and goes on with another configuration: its clients have to connect again. */
+  retarget(config: EndpointConfig): Promise<void>;
+  /**
+   * If no compute runs and nobody is connected: forgets the endpoint, or goes on with another configuration. False,
+   * and nothing changes, otherwise.
+   */
+  release(next: EndpointConfig | null): Promise<boolean>;
   /** Applies roles and databases to a running compute; otherwise they are applied at the next boot. */
   applyRoles(): Promise<void>;
   suspend(): Promise<void>;
@@ -87,6 +112,16 @@ export interface PageserverRpc {
    */
   wake(projectId: string, timeline?: TimelineSpec): Promise<void>;
   stop(): Promise<void>;
+  /**
+   * The end of the first commit record after `time` (microseconds since 2000) and up to `to`, an LSN as a number; null where
+   * there is none. Wakes the pageserver.
+   */
+  firstCommitAfter(
+    timeline: TimelineSpec,
+    range: { time: number; to: number },
+  ): Promise<{ ok: true; lsn: number | null } | { ok: false; code: PageErrorCode; message: string }>;
+  /** Deletes the layers and the WAL backup of a timeline that nothing reads any more. */
+  removeTimeline(projectId: string, timelineId: string): Promise<void>;
   /** Stops it and deletes the project's layers. */
   remove(): Promise<void>;
   // Besides: `fetch()`: `/metrics`, WebSocket `/pages` and `/inspect/…`, passed to the container.
@@ -99,15 +134,23 @@ export interface ProjectSpecForCompute {
   droppedRoles: string[];
   droppedDatabases: string[];
 }
+/** A compute may start; or the endpoint has another configuration now, to be taken over first. */
+export type ComputeStart =
+  | { ok: true; term: number; spec: ProjectSpecForCompute }
+  | { ok: false; config: EndpointConfig | null };
+
 export interface ProjectRpcForCompute {
+  /** Gives the term for a compute of this endpoint, strictly larger than any before for its timeline, if `timelineId` is still its timeline; `config: null`: it was deleted. */
+  startCompute(endpointId: string, timelineId: string): Promise<ComputeStart>;
+  travelEndpoint(branchId: string, point: PointText): Promise<TravelResult>;
+  /** The compute of an endpoint at a past LSN has ended. */
+  travelEnded(endpointId: string): Promise<void>;
   computeSpec(branchId: string): Promise<ProjectSpecForCompute>;
   /** The specification was applied by a compute: forget the drops. */
   applied(branchId: string, spec: ProjectSpecForCompute): Promise<void>;
   /** Roles as Postgres has them now, so that the proxy knows roles made by SQL. */
   reportRoles(branchId: string, report: RolesReport): Promise<void>;
   scramSecret(branchId: string, role: string): Promise<string | null>;
-  /** Next term for computes of this timeline: strictly larger than any it gave before. */
-  nextTerm(timelineId: string): Promise<number>;
 }
 
 export interface AccountRpc {

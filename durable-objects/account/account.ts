@@ -50,6 +50,10 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     return { endpointId, endpointNumber };
   }
 
+  removeEndpoint(endpointId: string): void {
+    this.#sql.exec('DELETE FROM endpoint WHERE id = ?', endpointId);
+  }
+
   endpointOfNumber(endpointNumber: number): Promise<string | null> {
     const rows = this.#sql
       .exec<{ id: string }>('SELECT id FROM endpoint WHERE number = ?', endpointNumber)

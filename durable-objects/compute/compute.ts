@@ -24,9 +24,12 @@ import type {
   BackendKey,
   CancelKey,
   ComputeRpc,
+  ComputeStart,
   ComputeStatus,
   EndpointConfig,
+  PointText,
   ProjectSpecForCompute,
+  TravelResult,
   WakeResult,
 } from '../contracts.ts';
 import { pump } from './pump.ts';
@@ -98,6 +101,19 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     await this.ctx.storage.deleteAll();
   }
 
+  async retarget(config: EndpointConfig): Promise<void> {
+    await this.#container.stop('/suspend');
+    this.ctx.storage.kv.put(CONFIG_KEY, config);
+    this.#noteActivity({ suspendedAt: new Date().toISOString() });
+  }
+
+  async release(next: EndpointConfig | null): Promise<boolean> {
+    if (this.#openConnections > 0 || this.#container.state !== 'stopped') return false;
+    if (next === null) await this.ctx.storage.deleteAll();
+    else this.ctx.storage.kv.put(CONFIG_KEY, next);
+    return true;
+  }
+
   status(): Promise<ComputeStatus> {
     const state = this.#container.state;
     const { term, suspendedAt, lastActiveAt } = this.#activity;
@@ -111,6 +127,12 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     });
   }
 
+  /** What was written at a past LSN is discarded. Where this is not told, the Project's alarm finds out. */
+  async #travelEnded(config: EndpointConfig): Promise<void> {
+    await this.#container.waitForExit();
+    await this.#project(config).travelEnded(config.endpointId);
+  }
+
   // --- what the proxy asks ---------------------------------------------------------------------------------
 
   async scramSecret(role: string): Promise<string | null> {
@@ -119,12 +141,18 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     return this.#project(config).scramSecret(config.branchId, role);
   }
 
+  async travel(point: PointText): Promise<TravelResult> {
+    const config = this.#config;
+    if (!config) return { ok: false, code: 'NOT_FOUND', message: 'no such endpoint', retryable: false };
+    return this.#project(config).travelEndpoint(config.branchId, point);
+  }
+
   async wake(): Promise<WakeResult> {
     const config = this.#config;
     if (!config) return { ok: false, code: 'disabled', message: 'no such endpoint', retryable: false };
     const begin = Date.now();
     try {
-      const { started } = await this.#container.ensureRunning(() => this.#prepare(config));
+      const { started } = await this.#container.ensureRunning(() => this.#prepare());
       return { ok: true, coldStart: started, wakeMs: Date.now() - begin };
     } catch (error) {
       const retryable = error instanceof ContainerError ? error.retryable : true;
@@ -133,18 +161,25 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     }
   }
 
-  async #prepare(config: EndpointConfig): Promise<StartRequest> {
-    const project = this.#project(config);
+  /** What the Project says at this moment decides: the branch may have been restored since, or deleted. */
+  async #prepare(): Promise<StartRequest> {
+    for (;;) {
+      const config = this.#config;
+      if (!config) throw new ContainerError('refused', 'no such endpoint', false);
+      const start = await this.#project(config).startCompute(config.endpointId, config.timeline.timelineId);
+      if (start.ok) return this.#startRequest(config, start);
+      if (start.config === null) throw new ContainerError('refused', 'no such endpoint', false);
+      this.ctx.storage.kv.put(CONFIG_KEY, start.config);
+    }
+  }
+
+  #startRequest(config: EndpointConfig, { term, spec }: Extract<ComputeStart, { ok: true }>): StartRequest {
     // The pageserver's own start overlaps the compute's; a failure shows when the compute asks for pages.
     const pageserver = this.env.PAGESERVER.getByName(config.projectId).wake(
       config.projectId,
       config.timeline,
     );
     this.ctx.waitUntil(pageserver.catch((error: unknown) => console.error(`pageserver: ${String(error)}`)));
-    const [spec, term] = await Promise.all([
-      project.computeSpec(config.branchId),
-      project.nextTerm(config.timeline.timelineId),
-    ]);
     const token = randomToken();
     const computeSpec: ComputeSpec = {
       projectId: config.projectId,
@@ -248,15 +283,17 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
         if (stop) {
           this.#container.beginStop();
           this.#noteActivity({ suspendedAt: new Date().toISOString() });
+          if (config.travel === true) this.ctx.waitUntil(this.#travelEnded(config));
         }
         return Response.json({ stop });
       }
       case 'POST /roles': {
         const report = await request.json<RolesReport>();
         const project = this.#project(config);
-        await project.reportRoles(config.branchId, report);
+        // First: the report was read after that, and says what has come of it.
         if (this.#applying) await project.applied(config.branchId, this.#applying);
         this.#applying = null;
+        await project.reportRoles(config.branchId, report);
         return Response.json({});
       }
       case 'PUT /warm-pages': {

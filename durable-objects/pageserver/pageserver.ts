@@ -5,7 +5,15 @@
  * from what the current one writes and does no harm (docs/formats/).
  */
 import { DurableObject } from 'cloudflare:workers';
-import { ENV, HOST, type PageserverSpec, type TimelineSpec } from '../../lib/protocol/specs.ts';
+import { formatLsn, lsn, parseLsn } from '../../lib/postgres/lsn.ts';
+import type { PageErrorCode } from '../../lib/protocol/pages.ts';
+import {
+  ENV,
+  HOST,
+  type HorizonRequest,
+  type PageserverSpec,
+  type TimelineSpec,
+} from '../../lib/protocol/specs.ts';
 import type { Env } from '../../workers/env.ts';
 import { ManagedContainer, randomToken, type StartRequest } from '../container/managed-container.ts';
 import type { PageserverRpc } from '../contracts.ts';
@@ -27,10 +35,11 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
   }
 
   async wake(projectId: string, timeline?: TimelineSpec): Promise<void> {
-    await this.#container.ensureRunning(() => Promise.resolve(this.#prepare(projectId, timeline)));
+    await this.#container.ensureRunning(() => this.#prepare(projectId, timeline));
   }
 
-  #prepare(projectId: string, timeline?: TimelineSpec): StartRequest {
+  async #prepare(projectId: string, timeline?: TimelineSpec): Promise<StartRequest> {
+    const retentionSeconds = await this.env.PROJECT.getByName(projectId).historyRetentionSeconds();
     const generation = (this.ctx.storage.kv.get<number>(GENERATION_KEY) ?? 0) + 1;
     this.ctx.storage.kv.put(PROJECT_KEY, projectId);
     this.ctx.storage.kv.put(GENERATION_KEY, generation);
@@ -40,6 +49,7 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
       generation,
       sessionToken: token,
       stopAfterMs: STOP_AFTER_MS,
+      ...(retentionSeconds === null ? {} : { historyRetentionMs: retentionSeconds * 1000 }),
       ...(timeline && { timelines: [timeline] }),
     };
     return { token, env: { [ENV.spec]: JSON.stringify(spec) }, outbound: this.#outbound(projectId, token) };
@@ -54,22 +64,50 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
     await this.#container.stop('/stop');
   }
 
+  async firstCommitAfter(
+    timeline: TimelineSpec,
+    range: { time: number; to: number },
+  ): ReturnType<PageserverRpc['firstCommitAfter']> {
+    try {
+      await this.wake(timeline.projectId, timeline);
+      const query = `time=${range.time}&to=${encodeURIComponent(formatLsn(lsn(range.to)))}`;
+      const response = await this.#container.fetch(
+        `/timelines/${timeline.timelineId}/first-commit-after?${query}`,
+        { headers: { 'X-Ebb-Timeline': JSON.stringify(timeline) } },
+      );
+      if (!response.ok)
+        return { ok: false, ...(await response.json<{ code: PageErrorCode; message: string }>()) };
+      const found = await response.json<{ lsn: string | null }>();
+      return { ok: true, lsn: found.lsn === null ? null : parseLsn(found.lsn) };
+    } catch (error) {
+      return { ok: false, code: 'stopping', message: `the pageserver is not available: ${String(error)}` };
+    }
+  }
+
+  async removeTimeline(projectId: string, timelineId: string): Promise<void> {
+    if (this.#container.state === 'starting') await this.wake(projectId);
+    if (this.#container.state === 'stopping') await this.#container.waitForExit();
+    if (this.#container.state === 'running') {
+      const forgotten = await this.#container.fetch(`/timelines/${timelineId}/forget`, { method: 'POST' });
+      if (!forgotten.ok) throw new Error(`the pageserver does not forget ${timelineId}: ${forgotten.status}`);
+    }
+    for (const what of ['layers', 'wal'])
+      await this.#deleteObjects(`projects/${projectId}/${what}/${timelineId}/`);
+  }
+
   async remove(): Promise<void> {
     await this.#container.stop('/stop');
     const projectId = this.ctx.storage.kv.get<string>(PROJECT_KEY);
-    if (projectId) {
-      let cursor: string | undefined;
-      do {
-        const listed = await this.env.BUCKET.list({
-          prefix: `projects/${projectId}/`,
-          ...(cursor === undefined ? {} : { cursor }),
-        });
-        if (listed.objects.length > 0)
-          await this.env.BUCKET.delete(listed.objects.map((object) => object.key));
-        cursor = listed.truncated ? listed.cursor : undefined;
-      } while (cursor !== undefined);
-    }
+    if (projectId) await this.#deleteObjects(`projects/${projectId}/`);
     await this.ctx.storage.deleteAll();
+  }
+  async #deleteObjects(prefix: string): Promise<void> {
+    let cursor: string | undefined;
+    do {
+      const listed = await this.env.BUCKET.list({ prefix, ...(cursor === undefined ? {} : { cursor }) });
+      if (listed.objects.length > 0) await this.env.BUCKET.delete(listed.objects.map((object) => object.key));
+      cursor = listed.truncated ? listed.cursor : undefined;
+    } while (cursor !== undefined);
   }
 
   /** `/metrics`, `/pages` and `/inspect/…` go to the container (which the last two wake); `/container/…` comes from it. */
@@ -100,13 +138,22 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
     return new Response(text, { headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } });
   }
 
-  #answerContainer(path: string, request: Request): Response {
+  async #answerContainer(path: string, request: Request): Promise<Response> {
     if (!this.#container.isCurrent(request.headers.get('x-ebb-session'))) {
       return Response.json({ message: 'this pageserver is not the current one' }, { status: 410 });
     }
-    if (request.method !== 'POST' || path !== '/idle') return new Response('not found', { status: 404 });
+    if (request.method !== 'POST') return new Response('not found', { status: 404 });
+    if (path === '/horizon') return this.#answerHorizon(await request.json<HorizonRequest>());
+    if (path !== '/idle') return new Response('not found', { status: 404 });
     const stop = this.#container.state === 'running';
     if (stop) this.#container.beginStop();
     return Response.json({ stop });
+  }
+
+  async #answerHorizon(asked: HorizonRequest): Promise<Response> {
+    const projectId = this.ctx.storage.kv.get<string>(PROJECT_KEY)!;
+    const answer = await this.env.PROJECT.getByName(projectId).recordHorizon(asked);
+    if (answer !== null) return Response.json(answer);
+    return Response.json({ message: `the project has no timeline ${asked.timelineId}` }, { status: 404 });
   }
 }

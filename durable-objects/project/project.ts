@@ -1,21 +1,35 @@
 /**
  * One project: its branches, endpoints, roles and databases, and who else must be told of a change.
+ *
+ * What a caller may meet as an outcome is a value (`Refused`), not an error: refusal.ts. Work that may fail and has to be
+ * done all the same (removing a timeline, moving a compute to another one, ending a journey to the past) is a row
+ * first, and is repeated by the alarm until it is done; there is no alarm while there is no such row.
  */
 import { DurableObject } from 'cloudflare:workers';
+import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
 import {
   SAFEKEEPER_COUNT,
   TIMELINE_START_LSN,
+  type HorizonAnswer,
+  type HorizonRequest,
   type RolesReport,
   type RoleSpec,
   type TimelineSpec,
 } from '../../lib/protocol/specs.ts';
 import type { Env } from '../../workers/env.ts';
 import type {
+  ComputeStart,
   ComputeStatus,
   EndpointConfig,
+  PointText,
   ProjectRpcForCompute,
   ProjectSpecForCompute,
+  TravelResult,
 } from '../contracts.ts';
+import { Branching, type NewBranch, type NewEndpoint, type RestoreRequest } from './branching.ts';
+import { LogPoints, parsePoint } from './log-points.ts';
+import { orRefused, Refusal, type Refused } from './refusal.ts';
+import { prepareTables } from './schema.ts';
 import {
   ProjectStore,
   type BranchRow,
@@ -23,7 +37,10 @@ import {
   type EndpointRow,
   type ProjectRow,
   type RoleRow,
+  type TravelRow,
 } from './store.ts';
+import { Timelines } from './timelines.ts';
+import { Travels } from './travels.ts';
 
 export interface NewProject {
   id: string;
@@ -33,6 +50,7 @@ export interface NewProject {
   endpointId: string;
   endpointNumber: number;
   suspendAfterSeconds: number;
+  historyRetentionSeconds: number;
   ownerName: string;
   ownerSecret: string;
   databaseName: string;
@@ -40,21 +58,60 @@ export interface NewProject {
 export interface ProjectOverview {
   project: ProjectRow;
   branches: BranchRow[];
-  endpoints: (EndpointRow & { status: ComputeStatus })[];
+  endpoints: (EndpointRow & { status: ComputeStatus; travel: TravelRow | null })[];
 }
+export interface CreatedBranch {
+  branch: BranchRow;
+  endpoints: EndpointRow[];
+  roles: RoleRow[];
+  databases: DatabaseRow[];
+}
+type Outcome<T extends object> = Promise<({ ok: true } & T) | Refused>;
+
+/** Between two attempts at what is still to be done. */
+const ALARM_MS = 10_000;
 
 const now = () => new Date().toISOString();
 const hex = (bytes: number): string =>
   [...crypto.getRandomValues(new Uint8Array(bytes))]
     .map((byte) => byte.toString(16).padStart(2, '0'))
     .join('');
+export const newTimelineId = (): string => hex(16);
 
 export class Project extends DurableObject<Env> implements ProjectRpcForCompute {
   readonly #store: ProjectStore;
+  readonly #timelines: Timelines;
+  readonly #points: LogPoints;
+  readonly #branching: Branching;
+  readonly #travels: Travels;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    this.#store = new ProjectStore(ctx.storage.sql);
+    const { sql } = ctx.storage;
+    this.#store = new ProjectStore(sql);
+    if (this.#store.exists) prepareTables(sql);
+    this.#timelines = new Timelines(sql);
+    this.#points = new LogPoints({
+      timelines: this.#timelines,
+      safekeeper: ({ projectId, timelineId }, n) =>
+        env.SAFEKEEPER.getByName(`${projectId}/${timelineId}/${n}`),
+      pageserver: () => env.PAGESERVER.getByName(this.#store.project().id),
+    });
+    const shared = {
+      store: this.#store,
+      timelines: this.#timelines,
+      points: this.#points,
+      transaction: <T>(act: () => T): T => ctx.storage.transactionSync(act),
+      compute: (endpointId: string) => env.COMPUTE.getByName(endpointId),
+      configOf: (row: EndpointRow) => this.#configOf(row),
+      sweepSoon: () => this.#sweepSoon(),
+    };
+    this.#branching = new Branching(shared);
+    this.#travels = new Travels({
+      ...shared,
+      reserve: (names) => env.ACCOUNT.getByName('account').reserveEndpoint(this.#store.project().id, names),
+      release: (endpointId) => env.ACCOUNT.getByName('account').removeEndpoint(endpointId),
+    });
   }
 
   // --- life of the project ---------------------------------------------------------------------------------
@@ -63,7 +120,7 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
   async create(request: NewProject): Promise<ProjectOverview> {
     const at = now();
     this.ctx.storage.transactionSync(() => {
-      this.#store.initialise();
+      prepareTables(this.ctx.storage.sql);
       const systemIdentifier = BigInt.asUintN(63, BigInt(`0x${hex(8)}`)).toString();
       this.#store.insertProject({
         id: request.id,
@@ -71,19 +128,30 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
         system_identifier: systemIdentifier,
         created_at: at,
         updated_at: at,
+        history_retention_s: request.historyRetentionSeconds,
       });
-      this.#store.insertBranch(
-        {
-          id: request.branchId,
-          name: request.branchName,
-          timeline_id: hex(16),
-          is_default: 1,
-          created_at: at,
-          updated_at: at,
-        },
-        TIMELINE_START_LSN,
-        { kind: 'template' },
-      );
+      const timeline: TimelineSpec = {
+        projectId: request.id,
+        timelineId: newTimelineId(),
+        postgresMajor: 18,
+        systemIdentifier,
+        startLsn: TIMELINE_START_LSN,
+        origin: { kind: 'template' },
+      };
+      this.#timelines.insert(timeline, at, null);
+      this.#store.putBranch({
+        id: request.branchId,
+        name: request.branchName,
+        timeline_id: timeline.timelineId,
+        is_default: 1,
+        created_at: at,
+        updated_at: at,
+        parent_id: null,
+        parent_lsn: null,
+        parent_timestamp: null,
+        protected: 0,
+        hidden: 0,
+      });
       this.#store.putEndpoint({
         id: request.endpointId,
         branch_id: request.branchId,
@@ -105,16 +173,20 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     return this.#store.exists ? this.#overview() : null;
   }
   async #overview(): Promise<ProjectOverview> {
+    const travels = new Map(this.#store.travels().map((row) => [row.endpoint_id, row]));
+    const seen = this.#store.endpoints().filter((row) => travels.get(row.id)?.ephemeral !== 1);
     const endpoints = await Promise.all(
-      this.#store
-        .endpoints()
-        .map(async (row) => ({ ...row, status: await this.env.COMPUTE.getByName(row.id).status() })),
+      seen.map(async (row) => ({
+        ...row,
+        travel: travels.get(row.id) ?? null,
+        status: await this.env.COMPUTE.getByName(row.id).status(),
+      })),
     );
     return { project: this.#store.project(), branches: this.#store.branches(), endpoints };
   }
 
-  rename(name: string): void {
-    this.#store.renameProject(name, now());
+  update(change: { name?: string; historyRetentionSeconds?: number }): void {
+    this.#store.updateProject(change, now());
   }
 
   /** Stops everything and deletes the data: computes, pageserver and layers, safekeepers. */
@@ -122,19 +194,112 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     const { id } = this.#store.project();
     await Promise.all(this.#store.endpoints().map((row) => this.env.COMPUTE.getByName(row.id).remove()));
     await this.env.PAGESERVER.getByName(id).remove();
-    for (const timelineId of this.#store.timelines()) {
-      for (let n = 1; n <= SAFEKEEPER_COUNT; n++) {
-        await this.env.SAFEKEEPER.getByName(`${id}/${timelineId}/${n}`).remove();
-      }
-    }
+    for (const timelineId of this.#timelines.all()) await this.#removeSafekeepers(timelineId);
+    await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
+  }
+  async #removeSafekeepers(timelineId: string): Promise<void> {
+    const { id } = this.#store.project();
+    for (let n = 1; n <= SAFEKEEPER_COUNT; n++) {
+      await this.env.SAFEKEEPER.getByName(`${id}/${timelineId}/${n}`).remove();
+    }
   }
 
   timelineSpec(timelineId: string): TimelineSpec | null {
-    return this.#store.timelineSpec(timelineId);
+    return this.#timelines.get(timelineId)?.spec ?? null;
+  }
+
+  // --- branches --------------------------------------------------------------------------------------------
+
+  createBranch(request: NewBranch): Outcome<CreatedBranch> {
+    return orRefused(async () => {
+      const { branch, endpoint } = await this.#branching.create(request);
+      if (endpoint !== null) await this.#configureEndpoint(endpoint);
+      return {
+        branch,
+        endpoints: endpoint === null ? [] : [endpoint],
+        roles: this.#store.roles(branch.id),
+        databases: this.#store.databases(branch.id),
+      };
+    });
+  }
+  updateBranch(
+    branchId: string,
+    change: { name?: string; isProtected?: boolean },
+  ): Outcome<{ branch: BranchRow }> {
+    return orRefused(() => ({ branch: this.#branching.update(branchId, change) }));
+  }
+  setDefaultBranch(branchId: string): Outcome<{ branch: BranchRow }> {
+    return orRefused(() => {
+      this.#branching.branch(branchId);
+      this.#store.setDefault(branchId, now());
+      return { branch: this.#branching.branch(branchId) };
+    });
+  }
+  /** The branch, its endpoints and its data. */
+  deleteBranch(branchId: string): Outcome<{ branch: BranchRow; endpointIds: string[] }> {
+    return orRefused(async () => {
+      const branch = this.#branching.deletable(branchId);
+      await this.#travels.endAll(branchId);
+      const endpointIds = this.#store.endpointsOf(branchId).map((row) => row.id);
+      await Promise.all(endpointIds.map((id) => this.env.COMPUTE.getByName(id).remove()));
+      this.#branching.delete(branchId);
+      this.#sweepSoon();
+      return { branch, endpointIds };
+    });
+  }
+  /** Endpoints stay: they go on with the restored data, and their clients connect again. */
+  restoreBranch(branchId: string, request: RestoreRequest): Outcome<{ branch: BranchRow }> {
+    return orRefused(async () => {
+      if (request.preserveUnder === undefined) await this.#travels.endAll(branchId); // they read what goes away
+      const branch = await this.#branching.restore(branchId, request);
+      await this.#retargetStale();
+      this.#sweepSoon();
+      return { branch };
+    });
+  }
+  /** Keeps a point of a branch's history readable until a time, whatever the retention. */
+  lease(branchId: string, point: PointText, seconds: number): Outcome<{ lsn: string; until: string }> {
+    return orRefused(async () => {
+      const branch = this.#branching.branch(branchId);
+      const { timeline, lsn } = await this.#points.find(branch.timeline_id, parsePoint(point));
+      const untilMs = Date.now() + seconds * 1000;
+      const lease = { id: crypto.randomUUID(), timelineId: timeline.spec.timelineId, at: lsn, untilMs };
+      if (!this.#timelines.lease(lease))
+        throw new Refusal('LSN_BELOW_HISTORY', `${formatLsn(lsn)} is below the history that is kept`);
+      return { lsn: formatLsn(lsn), until: new Date(untilMs).toISOString() };
+    });
+  }
+  /** A pageserver asks what it may drop. */
+  recordHorizon(request: HorizonRequest): Promise<HorizonAnswer | null> {
+    const answer = this.#store.exists
+      ? this.#timelines.recordHorizon(request.timelineId, parseLsn(request.horizonLsn), Date.now())
+      : null;
+    if (answer === null) return Promise.resolve(null);
+    return Promise.resolve({
+      ...answer,
+      historyRetentionMs: this.#store.project().history_retention_s * 1000,
+    });
+  }
+  historyRetentionSeconds(): number | null {
+    return this.#store.exists ? this.#store.project().history_retention_s : null;
   }
 
   // --- endpoints -------------------------------------------------------------------------------------------
+
+  createEndpoint(
+    branchId: string,
+    request: NewEndpoint,
+    point: PointText,
+  ): Outcome<{ endpoint: EndpointRow }> {
+    return orRefused(async () => {
+      const isPast = point.lsn !== undefined || point.timestamp !== undefined;
+      if (isPast) return { endpoint: await this.#travels.pin(branchId, request, point) };
+      const endpoint = this.#branching.addEndpoint(branchId, request);
+      await this.#configureEndpoint(endpoint);
+      return { endpoint };
+    });
+  }
 
   async updateEndpoint(
     endpointId: string,
@@ -151,18 +316,27 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     await this.#configureEndpoint(this.#store.endpoint(endpointId)!);
   }
 
+  async deleteEndpoint(endpointId: string): Promise<void> {
+    if (this.#store.travel(endpointId) !== null) return this.#travels.remove(endpointId);
+    await this.env.COMPUTE.getByName(endpointId).remove();
+    this.#store.deleteEndpoint(endpointId);
+  }
+
   async #configureEndpoint(row: EndpointRow): Promise<void> {
+    await this.env.COMPUTE.getByName(row.id).configure(this.#configOf(row));
+  }
+  #configOf(row: EndpointRow): EndpointConfig {
     const branch = this.#store.branch(row.branch_id)!;
-    const config: EndpointConfig = {
+    return {
       projectId: this.#store.project().id,
       branchId: row.branch_id,
       endpointId: row.id,
       endpointNumber: row.number,
-      timeline: this.#store.timelineSpec(branch.timeline_id)!,
+      timeline: this.#timelines.get(branch.timeline_id)!.spec,
       suspendAfterMs: row.suspend_after_s * 1000,
       settings: JSON.parse(row.settings) as Record<string, string>,
+      ...(branch.hidden === 1 ? { travel: true } : {}),
     };
-    await this.env.COMPUTE.getByName(row.id).configure(config);
   }
 
   // --- roles and databases ---------------------------------------------------------------------------------
@@ -201,12 +375,36 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
   }
   /** A compute that runs applies a change at once; otherwise the next one does when it boots. */
   async #applyNow(branchId: string): Promise<void> {
-    const endpoints = this.#store.endpoints().filter((row) => row.branch_id === branchId);
-    for (const row of endpoints) await this.env.COMPUTE.getByName(row.id).applyRoles();
+    for (const row of this.#store.endpointsOf(branchId))
+      await this.env.COMPUTE.getByName(row.id).applyRoles();
   }
 
   // --- what computes ask -----------------------------------------------------------------------------------
 
+  startCompute(endpointId: string, timelineId: string): Promise<ComputeStart> {
+    const row = this.#store.exists ? this.#store.endpoint(endpointId) : null;
+    if (row === null) return Promise.resolve({ ok: false, config: null });
+    const branch = this.#store.branch(row.branch_id)!;
+    if (branch.timeline_id !== timelineId) return Promise.resolve({ ok: false, config: this.#configOf(row) });
+    if (branch.hidden === 1) this.#sweepLater();
+    this.#settle(timelineId);
+    const term = this.#store.nextTerm(timelineId)!;
+    return Promise.resolve({ ok: true, term, spec: this.#store.pending(branch.id) });
+  }
+  /** A branch point that was committed without the safekeepers knowing is told to them: the pageserver waits for it. */
+  #settle(timelineId: string): void {
+    const timeline = this.#timelines.get(timelineId)!;
+    const { origin } = timeline.spec;
+    if (origin.kind !== 'branch') return;
+    this.#settle(origin.ancestor.timelineId);
+    if (timeline.unsettledTerm === null) return;
+    const taught = this.#points.teach(origin.ancestor, timeline.unsettledTerm, parseLsn(origin.ancestorLsn));
+    this.ctx.waitUntil(
+      taught.then((isKnown) => {
+        if (isKnown) this.#timelines.settled(timelineId);
+      }),
+    );
+  }
   computeSpec(branchId: string): Promise<ProjectSpecForCompute> {
     return Promise.resolve(this.#store.pending(branchId));
   }
@@ -215,16 +413,70 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     return Promise.resolve();
   }
   reportRoles(branchId: string, report: RolesReport): Promise<void> {
-    this.ctx.storage.transactionSync(() => this.#store.reportRoles(branchId, report, now()));
+    this.ctx.storage.transactionSync(() => {
+      this.#store.reportRoles(branchId, report, now());
+      if (report.databases !== undefined) this.#store.reportDatabases(branchId, report.databases, now());
+    });
     return Promise.resolve();
   }
   scramSecret(branchId: string, role: string): Promise<string | null> {
     const row = this.#store.exists ? this.#store.role(branchId, role) : null;
     return Promise.resolve(row?.can_login ? row.secret : null);
   }
-  nextTerm(timelineId: string): Promise<number> {
-    const term = this.#store.nextTerm(timelineId);
-    if (term === null) throw new Error(`project has no timeline ${timelineId}`);
-    return Promise.resolve(term);
+  async travelEndpoint(branchId: string, point: PointText): Promise<TravelResult> {
+    const found = await orRefused(() => this.#travels.endpoint(branchId, point));
+    if (found.ok) return found;
+    const retryable = ['HEAD_UNKNOWN', 'PAGESERVER_UNAVAILABLE'].includes(found.code);
+    return { ...found, retryable };
+  }
+  async travelEnded(endpointId: string): Promise<void> {
+    await this.#travels.ended(endpointId);
+    this.#sweepSoon();
+  }
+
+  // --- what is still to be done ----------------------------------------------------------------------------
+
+  override async alarm(): Promise<void> {
+    if (this.#store.exists) await this.#sweep();
+  }
+  #sweepSoon(): void {
+    this.ctx.waitUntil(this.#sweep());
+  }
+  #sweepLater(): void {
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(Date.now() + ALARM_MS));
+  }
+  /** Does what it can; the alarm is set before, so that a crash loses nothing. */
+  async #sweep(): Promise<void> {
+    const isLeft = () =>
+      this.#timelines.doomed().length > 0 || this.#store.stale().length > 0 || this.#travels.areOpen;
+    if (!isLeft()) return;
+    await this.ctx.storage.setAlarm(Date.now() + ALARM_MS);
+    try {
+      await this.#retargetStale();
+      await this.#travels.endIdle();
+      for (const timelineId of this.#timelines.doomed()) await this.#removeTimeline(timelineId);
+    } catch (error) {
+      console.warn(JSON.stringify({ event: 'sweep of a project is repeated', error: String(error) }));
+      return;
+    }
+    if (!isLeft()) await this.ctx.storage.deleteAlarm();
+  }
+  async #removeTimeline(timelineId: string): Promise<void> {
+    await this.#removeSafekeepers(timelineId); // first: they would go on backing up
+    await this.env.PAGESERVER.getByName(this.#store.project().id).removeTimeline(
+      this.#store.project().id,
+      timelineId,
+    );
+    this.#timelines.removed(timelineId);
+  }
+  /** Computes of restored branches end, and their endpoints go on with the new timeline. */
+  async #retargetStale(): Promise<void> {
+    await Promise.all(
+      this.#store.stale().map(async (endpointId) => {
+        const row = this.#store.endpoint(endpointId);
+        if (row !== null) await this.env.COMPUTE.getByName(endpointId).retarget(this.#configOf(row));
+        this.#store.setStale(endpointId, false);
+      }),
+    );
   }
 }

@@ -5,36 +5,9 @@
  * changed it until a compute has applied it; a compute is sent pending rows only, so an ordinary wake applies
  * nothing. What Postgres reports of a role overrides a row that is not pending: `ALTER ROLE` by SQL counts.
  */
-import type {
-  DatabaseSpec,
-  RoleSpec,
-  RolesReport,
-  TimelineOrigin,
-  TimelineSpec,
-} from '../../lib/protocol/specs.ts';
+import type { DatabaseSpec, RoleSpec, RolesReport } from '../../lib/protocol/specs.ts';
 import type { ProjectSpecForCompute } from '../contracts.ts';
-
-const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS project(
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, system_identifier TEXT NOT NULL,
-    created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
-  CREATE TABLE IF NOT EXISTS branch(
-    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, timeline_id TEXT NOT NULL, is_default INTEGER NOT NULL,
-    created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
-  CREATE TABLE IF NOT EXISTS timeline(
-    id TEXT PRIMARY KEY, start_lsn TEXT NOT NULL, origin TEXT NOT NULL, term INTEGER NOT NULL DEFAULT 0);
-  CREATE TABLE IF NOT EXISTS endpoint(
-    id TEXT PRIMARY KEY, branch_id TEXT NOT NULL, number INTEGER NOT NULL, suspend_after_s INTEGER NOT NULL,
-    settings TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
-  CREATE TABLE IF NOT EXISTS role(
-    branch_id TEXT NOT NULL, name TEXT NOT NULL, secret TEXT, owner INTEGER NOT NULL, can_login INTEGER NOT NULL,
-    pending INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
-    PRIMARY KEY (branch_id, name));
-  CREATE TABLE IF NOT EXISTS database(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, branch_id TEXT NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL,
-    pending INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
-    UNIQUE (branch_id, name));
-`;
+import { hasTables } from './schema.ts';
 
 export type ProjectRow = {
   id: string;
@@ -42,6 +15,7 @@ export type ProjectRow = {
   system_identifier: string;
   created_at: string;
   updated_at: string;
+  history_retention_s: number;
 };
 export type BranchRow = {
   id: string;
@@ -50,6 +24,27 @@ export type BranchRow = {
   is_default: number;
   created_at: string;
   updated_at: string;
+  /** Null: the project's first one. */
+  parent_id: string | null;
+  /** Where it began in its parent. */
+  parent_lsn: string | null;
+  /** The time that was asked for, if one was. */
+  parent_timestamp: string | null;
+  protected: number;
+  /** Belongs to an endpoint at a past LSN. */
+  hidden: number;
+};
+/** An endpoint at a past LSN of `source_branch_id`; its own branch is hidden. */
+export type TravelRow = {
+  endpoint_id: string;
+  source_branch_id: string;
+  timeline_id: string;
+  lsn: string;
+  timestamp: string | null;
+  /** Made for a connection; it goes when its compute has ended. */
+  ephemeral: number;
+  /** Milliseconds since 1970. */
+  used_at: number;
 };
 export type EndpointRow = {
   id: string;
@@ -70,6 +65,8 @@ export type RoleRow = {
   dropped: number;
   created_at: string;
   updated_at: string;
+  /** Pending only where Postgres has the role. */
+  present_only: number;
 };
 export type DatabaseRow = {
   id: number;
@@ -81,7 +78,6 @@ export type DatabaseRow = {
   created_at: string;
   updated_at: string;
 };
-type TimelineRow = { id: string; start_lsn: string; origin: string; term: number };
 
 export class ProjectStore {
   readonly #sql: SqlStorage;
@@ -89,15 +85,8 @@ export class ProjectStore {
   constructor(sql: SqlStorage) {
     this.#sql = sql;
   }
-  /** Makes the tables; only a project that is being created may call it. */
-  initialise(): void {
-    this.#sql.exec(SCHEMA);
-  }
   get exists(): boolean {
-    const tables = this.#sql
-      .exec(`SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'project'`)
-      .toArray();
-    return tables.length > 0 && this.#all('SELECT 1 FROM project').length > 0;
+    return hasTables(this.#sql) && this.#all('SELECT 1 FROM project').length > 0;
   }
   #all<T extends Record<string, SqlStorageValue>>(query: string, ...values: SqlStorageValue[]): T[] {
     return this.#sql.exec<T>(query, ...values).toArray();
@@ -110,62 +99,125 @@ export class ProjectStore {
 
   insertProject(row: ProjectRow): void {
     this.#sql.exec(
-      'INSERT INTO project VALUES (?, ?, ?, ?, ?)',
+      'INSERT INTO project VALUES (?, ?, ?, ?, ?, ?)',
       row.id,
       row.name,
       row.system_identifier,
       row.created_at,
       row.updated_at,
+      row.history_retention_s,
     );
   }
   project(): ProjectRow {
     return this.#all<ProjectRow>('SELECT * FROM project')[0];
   }
-  renameProject(name: string, now: string): void {
-    this.#sql.exec('UPDATE project SET name = ?, updated_at = ?', name, now);
-  }
-  insertBranch(row: BranchRow, startLsn: string, origin: TimelineOrigin): void {
+  updateProject(change: { name?: string; historyRetentionSeconds?: number }, now: string): void {
     this.#sql.exec(
-      'INSERT INTO timeline(id, start_lsn, origin) VALUES (?, ?, ?)',
-      row.timeline_id,
-      startLsn,
-      JSON.stringify(origin),
+      'UPDATE project SET name = coalesce(?, name), history_retention_s = coalesce(?, history_retention_s), updated_at = ?',
+      change.name ?? null,
+      change.historyRetentionSeconds ?? null,
+      now,
     );
+  }
+  putBranch(row: BranchRow): void {
     this.#sql.exec(
-      'INSERT INTO branch VALUES (?, ?, ?, ?, ?, ?)',
+      `INSERT INTO branch(id, name, timeline_id, is_default, created_at, updated_at, parent_id, parent_lsn,
+         parent_timestamp, protected, hidden) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET name = excluded.name, timeline_id = excluded.timeline_id,
+         updated_at = excluded.updated_at, parent_id = excluded.parent_id, parent_lsn = excluded.parent_lsn,
+         parent_timestamp = excluded.parent_timestamp, protected = excluded.protected`,
       row.id,
       row.name,
       row.timeline_id,
       row.is_default,
       row.created_at,
       row.updated_at,
+      row.parent_id,
+      row.parent_lsn,
+      row.parent_timestamp,
+      row.protected,
+      row.hidden,
     );
   }
+  /** Those that people see. */
   branches(): BranchRow[] {
-    return this.#all('SELECT * FROM branch ORDER BY created_at, id');
+    return this.#all('SELECT * FROM branch WHERE hidden = 0 ORDER BY created_at, id');
   }
   branch(id: string): BranchRow | null {
     return this.#first('SELECT * FROM branch WHERE id = ?', id);
   }
-  timelineSpec(timelineId: string): TimelineSpec | null {
-    const row = this.#first<TimelineRow>('SELECT * FROM timeline WHERE id = ?', timelineId);
-    if (!row) return null;
-    const project = this.project();
-    return {
-      projectId: project.id,
-      timelineId: row.id,
-      postgresMajor: 18,
-      systemIdentifier: project.system_identifier,
-      startLsn: row.start_lsn,
-      origin: JSON.parse(row.origin) as TimelineOrigin,
-    };
+  branchNamed(name: string): BranchRow | null {
+    return this.#first('SELECT * FROM branch WHERE name = ?', name);
   }
-  timelines(): string[] {
-    return this.#all<{ id: string }>('SELECT id FROM timeline ORDER BY id').map((row) => row.id);
+  defaultBranch(): BranchRow {
+    return this.#all<BranchRow>('SELECT * FROM branch WHERE is_default = 1')[0];
   }
+  /** Branches that were made of it, or that read its timeline. */
+  children(branch: BranchRow): BranchRow[] {
+    return this.#all(
+      `SELECT branch.* FROM branch JOIN timeline ON timeline.id = branch.timeline_id
+        WHERE branch.hidden = 0 AND branch.id <> ?1 AND (branch.parent_id = ?1 OR timeline.ancestor_id = ?2)
+        ORDER BY branch.name`,
+      branch.id,
+      branch.timeline_id,
+    );
+  }
+  setDefault(branchId: string, now: string): void {
+    this.#sql.exec('UPDATE branch SET is_default = (id = ?)', branchId);
+    this.#sql.exec('UPDATE branch SET updated_at = ? WHERE id = ?', now, branchId);
+  }
+  /** The branch's children become those of another. */
+  moveChildren(from: string, to: string): void {
+    this.#sql.exec('UPDATE branch SET parent_id = ? WHERE parent_id = ? AND id <> ?', to, from, to);
+  }
+  branchesOfTimeline(timelineId: string): BranchRow[] {
+    return this.#all('SELECT * FROM branch WHERE timeline_id = ?', timelineId);
+  }
+  deleteBranch(id: string): void {
+    this.#sql.exec('DELETE FROM role WHERE branch_id = ?', id);
+    this.#sql.exec('DELETE FROM database WHERE branch_id = ?', id);
+    this.#sql.exec('DELETE FROM branch WHERE id = ?', id);
+  }
+
+  // --- endpoints at a past LSN -----------------------------------------------------------------------------
+
+  putTravel(row: TravelRow): void {
+    this.#sql.exec(
+      `INSERT OR REPLACE INTO travel(endpoint_id, source_branch_id, timeline_id, lsn, timestamp, ephemeral, used_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      row.endpoint_id,
+      row.source_branch_id,
+      row.timeline_id,
+      row.lsn,
+      row.timestamp,
+      row.ephemeral,
+      row.used_at,
+    );
+  }
+  travels(): TravelRow[] {
+    return this.#all('SELECT * FROM travel ORDER BY endpoint_id');
+  }
+  travel(endpointId: string): TravelRow | null {
+    return this.#first('SELECT * FROM travel WHERE endpoint_id = ?', endpointId);
+  }
+  deleteTravel(endpointId: string): void {
+    this.#sql.exec('DELETE FROM travel WHERE endpoint_id = ?', endpointId);
+  }
+  stale(): string[] {
+    return this.#all<{ endpoint_id: string }>('SELECT endpoint_id FROM stale').map((row) => row.endpoint_id);
+  }
+  setStale(endpointId: string, isStale: boolean): void {
+    this.#sql.exec('DELETE FROM stale WHERE endpoint_id = ?', endpointId);
+    if (isStale) this.#sql.exec('INSERT INTO stale VALUES (?)', endpointId);
+  }
+
   /** Counts up; the caller's answer leaves this object only after it is on disk. */
   nextTerm(timelineId: string): number | null {
     this.#sql.exec('UPDATE timeline SET term = term + 1 WHERE id = ?', timelineId);
+    return this.term(timelineId);
+  }
+  /** 0 where no compute was ever started. */
+  term(timelineId: string): number | null {
     return this.#first<{ term: number }>('SELECT term FROM timeline WHERE id = ?', timelineId)?.term ?? null;
   }
 
@@ -189,7 +241,11 @@ export class ProjectStore {
   endpoint(id: string): EndpointRow | null {
     return this.#first('SELECT * FROM endpoint WHERE id = ?', id);
   }
+  endpointsOf(branchId: string): EndpointRow[] {
+    return this.#all('SELECT * FROM endpoint WHERE branch_id = ? ORDER BY created_at, id', branchId);
+  }
   deleteEndpoint(id: string): void {
+    this.#sql.exec('DELETE FROM stale WHERE endpoint_id = ?', id);
     this.#sql.exec('DELETE FROM endpoint WHERE id = ?', id);
   }
 
@@ -197,8 +253,9 @@ export class ProjectStore {
 
   putRole(branchId: string, role: RoleSpec, now: string): void {
     this.#sql.exec(
-      `INSERT INTO role VALUES (?, ?, ?, ?, ?, 1, 0, ?, ?)
-       ON CONFLICT (branch_id, name) DO UPDATE SET secret = excluded.secret, pending = 1, dropped = 0,
+      `INSERT INTO role(branch_id, name, secret, owner, can_login, pending, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, 1, ?, ?)
+       ON CONFLICT (branch_id, name) DO UPDATE SET secret = excluded.secret, pending = 1, dropped = 0, present_only = 0,
          updated_at = excluded.updated_at`,
       branchId,
       role.name,
@@ -267,7 +324,12 @@ export class ProjectStore {
     return {
       roles: roles
         .filter((row) => !row.dropped)
-        .map((row) => ({ name: row.name, scramSecret: row.secret, owner: row.owner === 1 })),
+        .map((row) => ({
+          name: row.name,
+          scramSecret: row.secret,
+          owner: row.owner === 1,
+          ...(row.present_only === 1 ? { presentOnly: true } : {}),
+        })),
       databases: databases.filter((row) => !row.dropped).map((row) => ({ name: row.name, owner: row.owner })),
       droppedRoles: roles.filter((row) => row.dropped).map((row) => row.name),
       droppedDatabases: databases.filter((row) => row.dropped).map((row) => row.name),
@@ -278,7 +340,7 @@ export class ProjectStore {
   applied(branchId: string, spec: ProjectSpecForCompute): void {
     for (const role of spec.roles) {
       this.#sql.exec(
-        'UPDATE role SET pending = 0 WHERE branch_id = ? AND name = ? AND secret IS ? AND dropped = 0',
+        'UPDATE role SET pending = 0, present_only = 0 WHERE branch_id = ? AND name = ? AND secret IS ? AND dropped = 0',
         branchId,
         role.name,
         role.scramSecret,
@@ -308,7 +370,8 @@ export class ProjectStore {
       known.delete(role.name);
       if (row?.pending) continue;
       this.#sql.exec(
-        `INSERT INTO role VALUES (?, ?, ?, 0, ?, 0, 0, ?, ?)
+        `INSERT INTO role(branch_id, name, secret, owner, can_login, pending, created_at, updated_at)
+           VALUES (?, ?, ?, 0, ?, 0, ?, ?)
          ON CONFLICT (branch_id, name) DO UPDATE SET secret = excluded.secret, can_login = excluded.can_login,
            updated_at = CASE WHEN secret IS excluded.secret THEN updated_at ELSE excluded.updated_at END`,
         branchId,
@@ -328,6 +391,71 @@ export class ProjectStore {
         );
       }
     }
+  }
+  /** Postgres's databases as they are; rows that wait to be applied are left as they are wanted. */
+  reportDatabases(branchId: string, databases: readonly DatabaseSpec[], now: string): void {
+    const known = new Map(
+      this.#all<DatabaseRow>('SELECT * FROM database WHERE branch_id = ?', branchId).map((row) => [
+        row.name,
+        row,
+      ]),
+    );
+    for (const { name, owner } of databases) {
+      const row = known.get(name);
+      known.delete(name);
+      if (row?.pending || row?.owner === owner) continue;
+      this.#sql.exec(
+        `INSERT INTO database(branch_id, name, owner, pending, created_at, updated_at) VALUES (?, ?, ?, 0, ?, ?)
+         ON CONFLICT (branch_id, name) DO UPDATE SET owner = excluded.owner, updated_at = excluded.updated_at`,
+        branchId,
+        name,
+        owner,
+        now,
+        now,
+      );
+    }
+    for (const gone of known.values())
+      if (!gone.pending) this.#sql.exec('DELETE FROM database WHERE id = ?', gone.id);
+  }
+
+  /**
+   * A new branch has its source's roles and databases. At the head they are the source's rows, changes that wait
+   * included. Of the past only Postgres knows which there were: rows are a guess until its first compute reports, and
+   * a role gets the password of today if it is there.
+   */
+  copyRoles(from: string, to: string, isPast: boolean): void {
+    this.#sql.exec(
+      isPast
+        ? `INSERT INTO role(branch_id, name, secret, owner, can_login, pending, dropped, created_at, updated_at, present_only)
+             SELECT ?2, name, secret, owner, can_login, can_login AND secret IS NOT NULL, 0, created_at, updated_at, 1
+               FROM role WHERE branch_id = ?1 AND dropped = 0`
+        : `INSERT INTO role(branch_id, name, secret, owner, can_login, pending, dropped, created_at, updated_at, present_only)
+             SELECT ?2, name, secret, owner, can_login, pending, dropped, created_at, updated_at, present_only
+               FROM role WHERE branch_id = ?1`,
+      from,
+      to,
+    );
+    this.#sql.exec(
+      `INSERT INTO database(branch_id, name, owner, pending, dropped, created_at, updated_at)
+         SELECT ?2, name, owner, pending, dropped, created_at, updated_at FROM database
+          WHERE branch_id = ?1 ${isPast ? 'AND pending = 0' : ''} ORDER BY id`,
+      from,
+      to,
+    );
+  }
+  /** What the branch has of its own is forgotten, and is now as `copyRoles` of another makes it. */
+  replaceRoles(branchId: string, from: string, isPast: boolean): void {
+    if (from === branchId) {
+      if (isPast)
+        this.#sql.exec(
+          `UPDATE role SET pending = can_login AND secret IS NOT NULL, present_only = 1 WHERE branch_id = ? AND dropped = 0`,
+          branchId,
+        );
+      return;
+    }
+    this.#sql.exec('DELETE FROM role WHERE branch_id = ?', branchId);
+    this.#sql.exec('DELETE FROM database WHERE branch_id = ?', branchId);
+    this.copyRoles(from, branchId, isPast);
   }
   #allRoles(branchId: string): RoleRow[] {
     return this.#all('SELECT * FROM role WHERE branch_id = ?', branchId);

@@ -70,6 +70,8 @@ export interface RoleSpec {
   scramSecret: string | null;
   /** An owner may create roles, databases and trusted extensions. */
   owner: boolean;
+  /** A role that is not there is not made: whether it was, at the LSN that the branch began at, only Postgres knows. */
+  presentOnly?: boolean;
 }
 export interface DatabaseSpec {
   name: string;
@@ -105,6 +107,8 @@ export interface PageserverSpec {
   sessionToken: string;
   /** Ask to be stopped after so long without a compute attached and with everything uploaded; 0 never. */
   stopAfterMs: number;
+  /** How long history is kept, at least; left out: as the pageserver likes. */
+  historyRetentionMs?: number;
   /** Attached at once: whoever had it started will ask for them. */
   timelines?: TimelineSpec[];
 }
@@ -146,6 +150,8 @@ export interface ComputeFailure {
  */
 export interface RolesReport {
   roles: { name: string; scramSecret: string | null; canLogin: boolean }[];
+  /** Those that users have made. */
+  databases?: DatabaseSpec[];
 }
 
 /**
@@ -162,4 +168,6 @@ export interface HorizonAnswer {
   horizonLsn: string;
   /** Branch points and leases below it, LSN texts: what a read at one of these needs is kept too. */
   retainedLsns: string[];
+  /** As PageserverSpec's, as it is now. */
+  historyRetentionMs?: number;
 }

@@ -8,6 +8,7 @@ import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { ZodType } from 'zod';
 import type { ProjectOverview } from '../../durable-objects/project/project.ts';
+import { REFUSALS, type Refused } from '../../durable-objects/project/refusal.ts';
 import type { BranchRow } from '../../durable-objects/project/store.ts';
 import type { Env } from '../env.ts';
 
@@ -22,6 +23,12 @@ export class ApiError extends HTTPException {
   }
 }
 export const notFound = (what: string): ApiError => new ApiError(404, 'NOT_FOUND', `${what} not found`);
+
+/** What the Project answered, without its `ok`; a refusal is thrown with its own code and status. */
+export function accepted<T extends { ok: true } | Refused>(outcome: T): Extract<T, { ok: true }> {
+  if (outcome.ok) return outcome as Extract<T, { ok: true }>;
+  throw new ApiError(REFUSALS[outcome.code], outcome.code, outcome.message);
+}
 
 export function errorResponse(error: unknown, c: ApiContext): Response {
   const requestId = crypto.randomUUID();
@@ -67,6 +74,7 @@ export async function body<T>(c: ApiContext, schema: ZodType<T>): Promise<T> {
   throw new ApiError(400, 'BAD_REQUEST', `${issue.path.join('.') || 'body'}: ${issue.message}`);
 }
 
+export const account = (c: ApiContext) => c.env.ACCOUNT.getByName('account');
 export const projectStub = (c: ApiContext, projectId: string) => c.env.PROJECT.getByName(projectId);
 
 /** A path parameter that the route is known to have. */

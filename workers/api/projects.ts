@@ -3,7 +3,8 @@ import { Hono } from 'hono';
 import { z } from 'zod';
 import type { ProjectOverview } from '../../durable-objects/project/project.ts';
 import type { Env } from '../env.ts';
-import { ApiError, body, param, projectOf, projectStub, type ApiContext } from './context.ts';
+import { account, ApiError, body, param, projectOf, projectStub } from './context.ts';
+import { suspendSeconds } from './endpoints.ts';
 import { branchName, endpointName, password, projectName } from './names.ts';
 import { newSecret, roleName } from './roles.ts';
 import {
@@ -18,14 +19,16 @@ import { databaseName } from './databases.ts';
 
 export const projects = new Hono<{ Bindings: Env }>();
 
-const account = (c: ApiContext) => c.env.ACCOUNT.getByName('account');
-export const suspendSeconds = z.number().int().min(0).max(604_800);
+/** Seven days, as Neon's default for most plans is; thirty at most. */
+const HISTORY_RETENTION_SECONDS = 604_800;
+const historyRetentionSeconds = z.number().int().min(0).max(2_592_000);
 
 const NewProject = z.object({
   project: z
     .object({
       name: z.string().min(1).max(256).optional(),
       pg_version: z.literal(18).optional(),
+      history_retention_seconds: historyRetentionSeconds.optional(),
       branch: z
         .object({ name: z.string().min(1).max(256), role_name: roleName, database_name: databaseName })
         .partial()
@@ -62,6 +65,7 @@ projects.post('/', async (c) => {
     ...reserved,
     suspendAfterSeconds:
       project.default_endpoint_settings?.suspend_timeout_seconds ?? Number(c.env.SUSPEND_AFTER_SECONDS),
+    historyRetentionSeconds: project.history_retention_seconds ?? HISTORY_RETENTION_SECONDS,
     ownerName,
     ownerSecret: await newSecret(secretText),
     databaseName: name,
@@ -90,11 +94,19 @@ projects.get('/:projectId', async (c) => c.json({ project: shape(await projectOf
 projects.patch('/:projectId', async (c) => {
   const change = await body(
     c,
-    z.object({ project: z.object({ name: z.string().min(1).max(256).optional() }) }),
+    z.object({
+      project: z.object({
+        name: z.string().min(1).max(256).optional(),
+        history_retention_seconds: historyRetentionSeconds.optional(),
+      }),
+    }),
   );
   await projectOf(c);
-  if (change.project.name !== undefined)
-    await projectStub(c, param(c, 'projectId')).rename(change.project.name);
+  const { name, history_retention_seconds: seconds } = change.project;
+  await projectStub(c, param(c, 'projectId')).update({
+    ...(name === undefined ? {} : { name }),
+    ...(seconds === undefined ? {} : { historyRetentionSeconds: seconds }),
+  });
   return c.json({ project: shape(await projectOf(c)), operations: [] });
 });
 
@@ -110,8 +122,10 @@ projects.get('/:projectId/connection_uri', async (c) => {
   const overview = await projectOf(c);
   const database = c.req.query('database_name');
   const role = c.req.query('role_name');
-  const endpoint = overview.endpoints.find(
-    (row) => !c.req.query('endpoint_id') || row.id === c.req.query('endpoint_id'),
+  const branchId =
+    c.req.query('branch_id') ?? overview.branches.find((row) => row.is_default === 1)?.id ?? '';
+  const endpoint = overview.endpoints.find((row) =>
+    c.req.query('endpoint_id') ? row.id === c.req.query('endpoint_id') : row.branch_id === branchId,
   );
   if (!database || !role || !endpoint) {
     throw new ApiError(
@@ -122,9 +136,9 @@ projects.get('/:projectId/connection_uri', async (c) => {
   }
   const { connection_uri } = connectionUri(c.env, {
     role,
-    password: 'PASSWORD',
+    password: null,
     database,
     endpointId: endpoint.id,
   });
-  return c.json({ uri: connection_uri.replace(':PASSWORD@', '@') });
+  return c.json({ uri: connection_uri });
 });

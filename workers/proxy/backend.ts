@@ -27,6 +27,7 @@ import type { ComputeStub, ProxyEnv } from './env.ts';
 import type { SessionRequest } from './handshake.ts';
 import type { ProxyLimits } from './limits.ts';
 import { AttemptFailed, isTransient, retryTransient } from './retry.ts';
+import { reach, wakeReached, withTravelNotice } from './time-travel.ts';
 import { SocketConnection } from './socket-connection.ts';
 
 export type BackendResult =
@@ -56,13 +57,16 @@ export function openBackend(
     () => new AttemptFailed(`not ready after ${limits.wakeMs / 1000} s`, { retryable: false }),
   );
   const attempt = async (): Promise<BackendResult> => {
-    const stub = env.COMPUTE.getByName(identity.endpoint);
-    await deadline.race(wake(stub));
+    const reached = await deadline.race(reach(env, identity.endpoint, request.point));
+    const { stub } = reached;
+    await deadline.race(wakeReached(reached));
     const connection = new SocketConnection(stub.connect(`${identity.endpoint}.ebb.internal:5432`));
     try {
       const handshake = new Handshake(connection, deadline);
       await handshake.send(buildStartupMessage(request.minor, request.parameters));
       const result = await logIn({ stub, connection, handshake, identity });
+      if (result.kind === 'ready' && reached.lsn !== null)
+        result.greeting = withTravelNotice(result.greeting, reached.lsn);
       if (result.kind === 'refused') await connection.close();
       return result;
     } catch (error) {

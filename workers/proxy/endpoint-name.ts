@@ -1,14 +1,19 @@
 /**
- * Which endpoint a client wants: the only place that reads it.
+ * Which endpoint a client wants, and which moment of its history: the only place that reads it.
  *
  *   options   endpoint=ep-quiet-tide-42 anywhere in the startup options (also `project=`, `-c endpoint=…`,
  *             `--endpoint=…`, `endpoint%3D…`)            raw TCP without TLS
  *   host      ep-quiet-tide-42.anything                  TLS server name, Host header, connection URL
  *   password  endpoint=ep-quiet-tide-42;<password>       clients that can do neither; `$` instead of `;` too
  *
+ *   options   neon_lsn:0/3A8F0 or neon_timestamp:2026-11-01T12:00:00Z: time travel; not meant for Postgres either
+ *
  * Each form may say `ep-…-pooler`: the same endpoint, as Ebb pools where it makes sense on its own. Forms that
  * name different endpoints are an error, never a choice of ours.
  */
+import type { PointText } from '../../durable-objects/contracts.ts';
+import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
+import { formatTimestamp, parseTimestamp } from '../../lib/postgres/timestamp.ts';
 import { ProxyError } from './proxy-error.ts';
 
 /** What each form says, by the form's name as errors give it; null where it says nothing. */
@@ -63,11 +68,31 @@ export function endpointOfHost(host: string | null | undefined): string | null {
 
 export interface EndpointOfOptions {
   endpoint: string | null;
+  /** Null: the present. */
+  point: PointText | null;
   /** The options without it, for Postgres; null when nothing is left. */
   rest: string | null;
 }
 
 const OPTION = /^(?:-c|--)?(?:endpoint|project)(?:=|%3[dD])(.*)$/;
+const POINT_OPTION = /^neon_(lsn|timestamp)(?::|%3[aA])(.*)$/;
+
+/** The option's value; what Postgres's own reading of options unescapes is unescaped. */
+function pointOf(point: PointText | null, kind: string, text: string): PointText {
+  if (point !== null) {
+    throw new ProxyError('invalidParameter', 'two points of the past are named in the options', {
+      hint: 'Name one: neon_lsn:0/3A8F0 or neon_timestamp:2026-11-01T12:00:00Z.',
+    });
+  }
+  const value = text.replaceAll(/\\(.)/gs, '$1').replaceAll(/%3[aA]/g, ':');
+  try {
+    return kind === 'lsn'
+      ? { lsn: formatLsn(parseLsn(value)) }
+      : { timestamp: formatTimestamp(parseTimestamp(value)) };
+  } catch (cause) {
+    throw new ProxyError('invalidParameter', `option neon_${kind}: ${(cause as Error).message}`, { cause });
+  }
+}
 
 /**
  * Finds the endpoint in startup options. They are words between white space with backslash as escape, as
@@ -77,7 +102,13 @@ export function endpointOfOptions(options: string | undefined): EndpointOfOption
   const words = options?.match(/(?:\\[\s\S]?|[^\s\\])+/g) ?? [];
   const rest: string[] = [];
   let endpoint: string | null = null;
+  let point: PointText | null = null;
   for (const word of words) {
+    const [, kind, value] = POINT_OPTION.exec(word) ?? [];
+    if (kind !== undefined) {
+      point = pointOf(point, kind, value);
+      continue;
+    }
     const name = OPTION.exec(word)?.[1];
     if (name === undefined) {
       rest.push(word);
@@ -86,8 +117,8 @@ export function endpointOfOptions(options: string | undefined): EndpointOfOption
     if (rest.at(-1) === '-c') rest.pop();
     endpoint = resolveEndpoint({ options: endpoint, 'options again': name });
   }
-  if (endpoint === null) return { endpoint: null, rest: options ?? null };
-  return { endpoint, rest: rest.length === 0 ? null : rest.join(' ') };
+  if (endpoint === null && point === null) return { endpoint: null, point: null, rest: options ?? null };
+  return { endpoint, point, rest: rest.length === 0 ? null : rest.join(' ') };
 }
 
 export interface EndpointOfPassword {

@@ -13,6 +13,7 @@ import {
   type StartupMessage,
 } from '../../lib/postgres/wire/startup.ts';
 import { buildNegotiateProtocolVersion } from '../../lib/postgres/wire/session.ts';
+import type { PointText } from '../../durable-objects/contracts.ts';
 import type { Handshake } from './connection.ts';
 import { endpointOfHost, endpointOfOptions, type EndpointNames } from './endpoint-name.ts';
 import { ProxyError } from './proxy-error.ts';
@@ -21,6 +22,8 @@ export interface SessionRequest {
   kind: 'session';
   role: string;
   names: EndpointNames;
+  /** Of the endpoint's history; null: the present. */
+  point: PointText | null;
   /** The minor version that both sides speak. */
   minor: number;
   /** For Postgres's startup message: what the client sent without what was meant for Ebb. */
@@ -63,11 +66,18 @@ function sessionRequest(startup: StartupMessage, host: string | null): SessionRe
   if (!role) throw new ProxyError('noUser', 'no PostgreSQL user name specified in startup packet');
   refuseReplication(parameters.get('replication'));
   parameters.delete('replication');
-  const { endpoint, rest } = endpointOfOptions(parameters.get('options'));
+  const { endpoint, point, rest } = endpointOfOptions(parameters.get('options'));
   if (rest === null) parameters.delete('options');
   else parameters.set('options', rest);
   const names = { options: endpoint, host: endpointOfHost(host) };
-  return { kind: 'session', role, names, minor: Math.min(startup.minor, PROTOCOL_MINOR_LATEST), parameters };
+  return {
+    kind: 'session',
+    role,
+    names,
+    point,
+    minor: Math.min(startup.minor, PROTOCOL_MINOR_LATEST),
+    parameters,
+  };
 }
 
 const REPLICATION_OFF = /^(?:f|fa|fal|fals|false|n|no|of|off|0)$/i;

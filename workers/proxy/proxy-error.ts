@@ -20,6 +20,8 @@ const SQL_STATE = {
   noUser: '28000',
   /** No endpoint named, named badly, or named twice and differently. */
   endpointName: '08004',
+  /** An LSN or a time that the branch's history does not have, or not any more. */
+  pointOfHistory: '22023',
   /** Wrong password, unknown role, unknown endpoint: one answer for all. */
   passwordAuthentication: '28P01',
   /** The compute did not start or did not answer. */

@@ -1,6 +1,7 @@
 /**
  * `Neon-Connection-String: postgres://role:password@ep-….example.com/database?options=…`: who asks, and of what.
  */
+import type { PointText } from '../../durable-objects/contracts.ts';
 import { endpointOfHost, endpointOfOptions, endpointOfPassword } from '../proxy/endpoint-name.ts';
 import { endpointMissing, resolveEndpoint } from '../proxy/endpoint-name.ts';
 import { ProxyError } from '../proxy/proxy-error.ts';
@@ -11,6 +12,8 @@ export interface SqlTarget {
   role: string;
   password: Uint8Array;
   database: string;
+  /** Of the endpoint's history; null: the present. */
+  point: PointText | null;
 }
 
 const malformed = (what: string): ProxyError =>
@@ -47,11 +50,12 @@ export function parseConnectionString(text: string | null): SqlTarget {
   const database = decode(url.pathname.split('/')[1] ?? '', 'database') || role;
 
   const inPassword = endpointOfPassword(decodeBytes(url.password));
+  const options = endpointOfOptions(url.searchParams.get('options') ?? undefined);
   const endpoint = resolveEndpoint({
-    options: endpointOfOptions(url.searchParams.get('options') ?? undefined).endpoint,
+    options: options.endpoint,
     host: endpointOfHost(url.hostname),
     password: inPassword.endpoint,
   });
   if (endpoint === null) throw endpointMissing();
-  return { endpoint, role, database, password: inPassword.password };
+  return { endpoint, role, database, password: inPassword.password, point: options.point };
 }

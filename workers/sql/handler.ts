@@ -8,11 +8,11 @@
 import { toBase64 } from '../../lib/postgres/scram/base64.ts';
 import { SQL_HEADER } from '../../lib/protocol/sql.ts';
 import { verifyPassword, type Identity } from '../proxy/authenticate.ts';
-import { wake } from '../proxy/backend.ts';
 import type { ComputeStub, ProxyEnv } from '../proxy/env.ts';
 import { PROXY_LIMITS, type ProxyLimits } from '../proxy/limits.ts';
 import { passwordAuthenticationFailed, ProxyError, proxyErrorOf } from '../proxy/proxy-error.ts';
 import { retryTransient } from '../proxy/retry.ts';
+import { reach, TRAVEL_HEADER, wakeReached } from '../proxy/time-travel.ts';
 import { errorAnswer, methodNotAllowed, passOn, preflight } from './answers.ts';
 import { checkBody, readBody } from './body.ts';
 import { parseConnectionString } from './connection-string.ts';
@@ -49,13 +49,15 @@ async function answer(request: Request, env: ProxyEnv, limits: ProxyLimits): Pro
   if (identity === null) throw passwordAuthenticationFailed(target.role);
   checkBody(body);
 
-  const stub = await retryTransient(async () => {
-    const stub = env.COMPUTE.getByName(identity.endpoint);
-    await wake(stub);
-    return stub;
+  const { stub, lsn } = await retryTransient(async () => {
+    const reached = await reach(env, identity.endpoint, target.point);
+    await wakeReached(reached);
+    return reached;
   }, limits);
   const headers = headersForCompute(request.headers, identity, target.database);
-  return ask(stub, new Request('http://compute/sql', { method: 'POST', headers, body }));
+  const answered = await ask(stub, new Request('http://compute/sql', { method: 'POST', headers, body }));
+  if (lsn !== null) answered.headers.set(TRAVEL_HEADER, lsn);
+  return answered;
 }
 
 function headersForCompute(client: Headers, identity: Identity, database: string): Headers {

@@ -3,7 +3,7 @@ import type { RolesReport } from '../../../lib/protocol/specs.ts';
 import { ADMIN_ROLE } from '../postgres/settings.ts';
 import type { Superuser } from '../postgres/superuser.ts';
 import { CATALOG_QUERY, readCatalog } from './catalog.ts';
-import { planRoles, type RolesSpec } from './plan.ts';
+import { BLANK_DATABASE, planRoles, type RolesSpec } from './plan.ts';
 
 export const isEmpty = (spec: RolesSpec): boolean =>
   spec.roles.length + spec.databases.length + spec.droppedRoles.length + spec.droppedDatabases.length === 0;
@@ -35,7 +35,9 @@ export async function applyRoles(superuser: Superuser, spec: RolesSpec): Promise
 const REPORT_QUERY = `
   select pg_snapshot_xmin(pg_current_snapshot()), pg_relation_filenode('pg_authid');
   select rolname, rolpassword, rolcanlogin from pg_authid
-  where rolname <> '${ADMIN_ROLE}' and rolname !~ '^pg_' order by rolname`;
+  where rolname <> '${ADMIN_ROLE}' and rolname !~ '^pg_' order by rolname;
+  select datname, pg_get_userbyid(datdba) from pg_database
+  where not datistemplate and datname not in ('postgres', '${BLANK_DATABASE}') order by datname`;
 
 export interface RolesSnapshot {
   report: RolesReport;
@@ -47,7 +49,7 @@ export interface RolesSnapshot {
 
 /** Reads pg_authid. Throws ServerError or ConnectionError. */
 export async function readRoles(superuser: Superuser): Promise<RolesSnapshot> {
-  const [snapshot, roles] = await superuser.query(REPORT_QUERY);
+  const [snapshot, roles, databases] = await superuser.query(REPORT_QUERY);
   return {
     report: {
       roles: roles.rows.map(([name, scramSecret, canLogin]) => ({
@@ -55,6 +57,7 @@ export async function readRoles(superuser: Superuser): Promise<RolesSnapshot> {
         scramSecret: scramSecret ?? null,
         canLogin: canLogin === 't',
       })),
+      databases: databases.rows.map(([name, owner]) => ({ name: name ?? '', owner: owner ?? '' })),
     },
     xmin: Number(snapshot.rows[0][0]),
     relNumber: Number(snapshot.rows[0][1]),

@@ -64,6 +64,7 @@ function checkRoleName(name: string): void {
 
 function applyRole(wanted: RoleSpec, found: RoleState | undefined): Step[] {
   checkRoleName(wanted.name);
+  if (wanted.presentOnly === true && found === undefined) return [];
   if (found?.superuser === true) throw new RolesError(`role ${wanted.name} is a superuser`);
   const { scramSecret: secret } = wanted;
   if (secret !== null && !SCRAM_SECRET.test(secret))

@@ -18,7 +18,10 @@ export interface ErrorToSend {
 /** Fields by their letter: S and V severity, C SQLSTATE, M message, D detail, H hint, … */
 export type ErrorFields = ReadonlyMap<string, string>;
 
-export function buildErrorResponse(error: ErrorToSend): Uint8Array {
+export const buildErrorResponse = (error: ErrorToSend): Uint8Array => buildFields(error, TAG.errorResponse);
+export const buildNotice = (notice: ErrorToSend): Uint8Array => buildFields(notice, TAG.noticeResponse);
+
+function buildFields(error: ErrorToSend, tag: number): Uint8Array {
   const writer = new WireWriter();
   const field = (letter: string, value: string | undefined): void => {
     // A string ends at its first zero byte, and what the client sent may be quoted in it.
@@ -30,7 +33,7 @@ export function buildErrorResponse(error: ErrorToSend): Uint8Array {
   field('M', error.message);
   field('D', error.detail);
   field('H', error.hint);
-  return writer.u8(0).message(TAG.errorResponse);
+  return writer.u8(0).message(tag);
 }
 
 /** Body of an `E` or `N` message. Throws WireError. */
