@@ -4,7 +4,7 @@
  * WAL cannot be read backwards, so decoding begins some pages before the position, and further back when no record
  * ends in between (a record may be large, and an XLOG_SWITCH ends with its segment).
  */
-import { lsn as asLsn, lsnPlus, type Lsn } from '../lsn.ts';
+import { lsn as asLsn, type Lsn } from '../lsn.ts';
 import { newWalRecord } from './record.ts';
 import { WalDecoder } from './decoder.ts';
 import type { WalFacts } from './facts.ts';
@@ -35,8 +35,8 @@ export async function lastRecordBefore({
   at,
 }: LastRecordOptions): Promise<LastRecord | null> {
   for (let window = WINDOW_BYTES; ; window *= WINDOW_FACTOR) {
-    const wanted = lsnPlus(at, -Math.min(window, at));
-    const from = wanted <= startLsn ? startLsn : asLsn(wanted - (wanted % WAL_PAGE_BYTES));
+    const wanted = at - Math.min(window, at);
+    const from = asLsn(Math.max(startLsn, wanted - (wanted % WAL_PAGE_BYTES)));
     if (from >= at) return null;
     const decoder = new WalDecoder({ startLsn: from, facts });
     decoder.push(await read(from, at));

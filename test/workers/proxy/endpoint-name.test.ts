@@ -26,7 +26,51 @@ describe('options', () => {
     ['-c x=endpoint=ep-a', null, '-c x=endpoint=ep-a'],
     ['endpoint=ep-a project=ep-a', 'ep-a', null],
   ])('%j', (options, endpoint, rest) => {
-    expect(endpointOfOptions(options)).toEqual({ endpoint, rest });
+    expect(endpointOfOptions(options)).toEqual({ endpoint, point: null, rest });
+  });
+  test.each<[string, string | null, object, string | null]>([
+    ['neon_lsn:0/3a8f0', null, { lsn: '0/3A8F0' }, null],
+    ['endpoint=ep-a neon_lsn%3A16/B374D848 -c jit=off', 'ep-a', { lsn: '16/B374D848' }, '-c jit=off'],
+    [
+      'neon_timestamp:2026-11-01T12:00Z endpoint=ep-a',
+      'ep-a',
+      { timestamp: '2026-11-01T12:00:00.000Z' },
+      null,
+    ],
+    [
+      'neon_timestamp:2026-11-01\\ 13:00:00.123456+01:00',
+      null,
+      { timestamp: '2026-11-01T12:00:00.123456Z' },
+      null,
+    ],
+    ['-c search_path=neon_lsn:0/1', null, {}, '-c search_path=neon_lsn:0/1'],
+  ])('a point of the past: %j', (options, endpoint, point, rest) => {
+    const found = endpointOfOptions(options);
+    expect({ ...found, point: found.point ?? {} }).toEqual({ endpoint, point, rest });
+  });
+  test.each([
+    ['neon_lsn:0', 'not an LSN'],
+    ['neon_lsn:', 'not an LSN'],
+    ['neon_timestamp:2026-11-01T12:00', 'time zone'],
+    ['neon_timestamp:2026-02-30T12:00Z', 'no such moment'],
+    ['neon_lsn:0/1 neon_timestamp:2026-11-01T12:00Z', 'two points'],
+  ])('no point of the past: %j', (options, message) => {
+    expect(() => endpointOfOptions(options)).toThrow(message);
+  });
+  test('whatever stands there, it is a point, an error of ours, or not touched', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom('neon_lsn:', 'neon_timestamp:', 'neon_lsn%3A', ''),
+        fc.string(),
+        (head, tail) => {
+          try {
+            endpointOfOptions(head + tail);
+          } catch (error) {
+            expect(error).toBeInstanceOf(ProxyError);
+          }
+        },
+      ),
+    );
   });
   test.each([
     'endpoint=',

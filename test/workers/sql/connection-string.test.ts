@@ -13,6 +13,7 @@ test('all its parts', () => {
   );
   expect({ ...target, password: text(target.password) }).toEqual({
     endpoint: 'ep-a-1',
+    point: null,
     role: 'con rad',
     database: 'böse',
     password: 'p@ss:é',
