@@ -11,8 +11,7 @@ import { formatTimestamp, parseTimestamp, timestampOfMs } from '../../lib/postgr
 import { SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
 import type { PageserverRpc, PointText } from '../contracts.ts';
 import type { LastRecord } from '../../lib/postgres/wal/last-record.ts';
-import type { LogReach } from '../safekeeper/log-questions.ts';
-import { logHead, type LogHead } from './log-head.ts';
+import { logHead, type LogHead, type LogReach } from '../../lib/consensus/log-head.ts';
 import { Refusal } from './refusal.ts';
 import type { Timeline, Timelines } from './timelines.ts';
 

@@ -1,31 +1,11 @@
 /**
- * What the Project asks of a safekeeper's log: how far it reaches, and where its records end. The answers of all three
- * together say where the head of the timeline is (durable-objects/project/log-head.ts).
+ * What the Project asks of a safekeeper's log: where its records end. (How far it reaches: lib/consensus/log-head.ts.)
  */
-import { lastTermOf, upTo } from '../../lib/consensus/term-history.ts';
-import type { AcceptorLog } from '../../lib/consensus/acceptor.ts';
 import { parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import { postgres18 } from '../../lib/postgres/v18/wal.ts';
 import { lastRecordBefore, type LastRecord } from '../../lib/postgres/wal/last-record.ts';
 import type { TimelineSpec } from '../../lib/protocol/specs.ts';
 import type { WalSource } from './wal-source.ts';
-
-/** LSNs as numbers. */
-export interface LogReach {
-  /** The term that wrote the end of the log. */
-  lastTerm: number;
-  /** End of the last whole record, durable. */
-  flushLsn: number;
-  /** What it knows to be committed, which may be a little less than is. */
-  commitLsn: number;
-}
-
-/** Terms whose part of the history this log does not reach yet do not count: it may lack what was committed in them. */
-export const reachOf = ({ history, flushLsn, commitLsn }: AcceptorLog): LogReach => ({
-  lastTerm: lastTermOf(upTo(history, flushLsn)),
-  flushLsn,
-  commitLsn,
-});
 
 /** The last record that ends at or before `at`, which this log reaches; null when none does. */
 export function lastRecordIn(source: WalSource, timeline: TimelineSpec, at: Lsn): Promise<LastRecord | null> {

@@ -9,13 +9,14 @@
  * comes; before that, readers are told 404 and come again. Close codes are REFUSALS in lib/consensus/messages.ts.
  */
 import { DurableObject } from 'cloudflare:workers';
+import { reachOf, type LogReach } from '../../lib/consensus/log-head.ts';
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import type { LastRecord } from '../../lib/postgres/wal/last-record.ts';
 import { segmentStart } from '../../lib/postgres/wal/geometry.ts';
 import { SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
 import { AcceptorShell } from './acceptor-shell.ts';
 import { inspectWal, statusOf } from './inspect.ts';
-import { lastRecordIn, reachOf, type LogReach } from './log-questions.ts';
+import { lastRecordIn } from './log-questions.ts';
 import { parseTimeline } from './schema.ts';
 import { SafekeeperStore } from './store.ts';
 import { WalBackup } from './wal-backup.ts';

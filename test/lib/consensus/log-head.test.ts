@@ -1,11 +1,10 @@
 /**
- * Where the head is, from what safekeepers answer: the rule against every run of a small model of the consensus, in which
+ * Where the head is, from what safekeepers answer: the rule against random runs of a small model of the consensus, in which
  * it is known what was acknowledged.
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { logHead } from '../../../durable-objects/project/log-head.ts';
-import type { LogReach } from '../../../durable-objects/safekeeper/log-questions.ts';
+import { logHead, type LogReach } from '../../../lib/consensus/log-head.ts';
 
 const reach = (lastTerm: number, flushLsn: number, commitLsn: number): LogReach => ({
   lastTerm,

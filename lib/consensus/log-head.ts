@@ -9,9 +9,27 @@
  * With one of them out of reach the other two may hold different lengths, and the longer one's end may or may not be
  * committed: then only asking again tells (`settled: false`). Likewise while a new proposer recovers the log.
  */
-import { lsn, type Lsn } from '../../lib/postgres/lsn.ts';
-import { SAFEKEEPER_COUNT } from '../../lib/protocol/specs.ts';
-import type { LogReach } from '../safekeeper/log-questions.ts';
+import { lsn, type Lsn } from '../postgres/lsn.ts';
+import { SAFEKEEPER_COUNT } from '../protocol/specs.ts';
+import type { AcceptorLog } from './acceptor.ts';
+import { lastTermOf, upTo } from './term-history.ts';
+
+/** How far one safekeeper's log reaches. LSNs as numbers. */
+export interface LogReach {
+  /** The term that wrote the end of the log. */
+  lastTerm: number;
+  /** End of the last whole record, durable. */
+  flushLsn: number;
+  /** What it knows to be committed, which may be a little less than is. */
+  commitLsn: number;
+}
+
+/** Terms whose part of the history this log does not reach yet do not count: it may lack what was committed in them. */
+export const reachOf = ({ history, flushLsn, commitLsn }: AcceptorLog): LogReach => ({
+  lastTerm: lastTermOf(upTo(history, flushLsn)),
+  flushLsn,
+  commitLsn,
+});
 
 export interface LogHead {
   committedLsn: Lsn;
