@@ -31,7 +31,7 @@ import { firstLayerOf } from './template/template-layer.ts';
 import type { WalSocket } from './timeline/wal-receiver.ts';
 import { watchIdle } from './watch-idle.ts';
 
-const PAGE_CACHE_BYTES = 64 << 20;
+const PAGE_CACHE_BYTES = 128 << 20;
 const BLOCK_CACHE_BYTES = 48 << 20;
 const DOWNLOADS_MAX = 4;
 

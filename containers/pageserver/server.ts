@@ -23,13 +23,7 @@ import { getRequestListener } from '@hono/node-server';
 import { Hono, type Context } from 'hono';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { formatLsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
-import {
-  decodePageRequest,
-  encodePageResponse,
-  PAGES_MAX,
-  type PageErrorCode,
-  type PageRun,
-} from '../../lib/protocol/pages.ts';
+import { decodePageRequest, PAGES_MAX, type PageErrorCode, type PageRun } from '../../lib/protocol/pages.ts';
 import type { TimelineSpec } from '../../lib/protocol/specs.ts';
 import { buildBootManifest } from '../../lib/storage/state/boot-manifest.ts';
 import { exposition, type Exposition } from './metrics/exposition.ts';
@@ -51,6 +45,8 @@ export interface ServerOptions {
 
 /** A request of PAGES_MAX single-page runs, and some. */
 const REQUEST_BYTES_MAX = 64 + PAGES_MAX * 32;
+/** Answers that wait for a compute to take them; beyond that its requests wait too. */
+const UNSENT_BYTES_MAX = 32 << 20;
 /** A page request that takes longer is logged. */
 const SLOW_MS = 1_000;
 /** Close codes of /pages: 1002 for what is malformed, 1011 for a timeline that cannot be attached. */
@@ -88,7 +84,7 @@ export function createPageserver(options: ServerOptions): Server {
     }
     const spec = request.headers['x-ebb-timeline'];
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      servePages(options, webSocket, Array.isArray(spec) ? spec[0] : spec);
+      servePages(options, webSocket, socket, Array.isArray(spec) ? spec[0] : spec);
     });
   });
   return server;
@@ -121,8 +117,10 @@ function parseTimelineSpec(text: string | undefined): TimelineSpec {
 function servePages(
   { pageserver, metrics, onError }: ServerOptions,
   socket: WebSocket,
+  stream: Duplex,
   header: string | undefined,
 ): void {
+  const send = sender(socket, stream);
   const attached = (async () => pageserver.timeline(parseTimelineSpec(header)))();
   let session: ComputeSession | undefined;
   attached.then(
@@ -148,18 +146,40 @@ function servePages(
     const startedAt = performance.now();
     attached
       .then((timeline) => answerPageRequest(timeline, request, session))
-      .then((response) => {
+      .then(({ bytes, pages, error }) => {
         const ms = performance.now() - startedAt;
         metrics.pageRequestSeconds.observe(ms / 1000);
-        if (response.tag === 'pages') metrics.pagesServed.inc(response.pages.length);
-        if (response.tag === 'error') metrics.pageRequestErrors.inc(1, { code: response.code });
+        metrics.pagesServed.inc(pages);
         if (ms > SLOW_MS)
           onError(null, `${request.tag} at ${formatLsn(request.lsn)} took ${Math.round(ms)} ms`);
-        if (response.tag === 'error') onError(new Error(response.message), `page request: ${response.code}`);
-        if (socket.readyState === socket.OPEN) socket.send(encodePageResponse(response));
+        if (error !== null) {
+          metrics.pageRequestErrors.inc(1, { code: error.code });
+          onError(new Error(error.message), `page request: ${error.code}`);
+        }
+        send(bytes);
       })
       .catch(() => undefined); // the attach failed: the socket is being closed with the reason
   });
+}
+
+/** Sends what is answered in one turn of the loop with one system call. */
+function sender(webSocket: WebSocket, stream: Duplex): (bytes: Uint8Array) => void {
+  let isCorked = false;
+  return (bytes) => {
+    if (webSocket.readyState !== webSocket.OPEN) return;
+    if (!isCorked) {
+      isCorked = true;
+      stream.cork();
+      process.nextTick(() => {
+        isCorked = false;
+        stream.uncork();
+      });
+    }
+    webSocket.send(bytes);
+    if (stream.writableLength <= UNSENT_BYTES_MAX || webSocket.isPaused) return;
+    webSocket.pause(); // it does not take what it asked for: it is not heard before it has
+    stream.once('drain', () => webSocket.resume());
+  };
 }
 
 function routes({ pageserver, metrics, stop, onError }: ServerOptions): Hono {

@@ -161,6 +161,35 @@ export function decodePageRequest(bytes: Uint8Array): PageRequest {
   return { tag: 'getPages', id, lsn, runs };
 }
 
+/**
+ * A `pages` response whose pages are put in one by one, each into its place: what is sent is what they were first copied to. `found`
+ * says which there are; `allocate` gives memory, whatever is in it.
+ */
+export class PagesResponse {
+  readonly bytes: Uint8Array;
+  readonly #offsets: Float64Array;
+
+  constructor(id: number, found: readonly boolean[], allocate: (bytes: number) => Uint8Array) {
+    const start = 9 + found.length;
+    let end = start;
+    this.#offsets = new Float64Array(found.length);
+    for (let i = 0; i < found.length; i++) {
+      this.#offsets[i] = end;
+      if (found[i]) end += PAGE_SIZE;
+    }
+    this.bytes = allocate(end);
+    const data = new DataView(this.bytes.buffer, this.bytes.byteOffset, 9);
+    data.setUint8(0, 1);
+    data.setUint32(1, id, true);
+    data.setUint32(5, found.length, true);
+    for (let i = 0; i < found.length; i++) this.bytes[9 + i] = found[i] ? 1 : 0;
+  }
+  /** Copies page `index`, which was found. */
+  put(index: number, page: Uint8Array): void {
+    this.bytes.set(page, this.#offsets[index]);
+  }
+}
+
 export function encodePageResponse(response: PageResponse): Uint8Array {
   switch (response.tag) {
     case 'pages': {

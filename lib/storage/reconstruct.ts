@@ -69,6 +69,39 @@ export function reconstruct(
   return content;
 }
 
+/**
+ * The same for a page, in place: `page` holds the base, if there is one, and then the content after `versions`. False: the page
+ * is absent. When it throws (ReconstructError), `page` holds neither.
+ */
+export function replayPage(
+  key: Key,
+  page: Uint8Array,
+  hasBase: boolean,
+  versions: readonly Version[],
+): boolean {
+  let isThere = hasBase;
+  for (const version of versions) {
+    const { value } = version;
+    const plain = plainContent(value);
+    if (plain !== undefined) {
+      isThere = plain !== null;
+      if (plain === null) continue;
+      if (plain.length !== page.length)
+        throw new ReconstructError('malformed', key, `an image of ${plain.length} bytes is no page`);
+      page.set(plain);
+      continue;
+    }
+    if (value[0] === VALUE_TAG.unreadable)
+      throw new ReconstructError('redo', key, new TextDecoder().decode(value.subarray(1)));
+    if (startsChain(value)) page.fill(0);
+    else if (!isThere)
+      throw new ReconstructError('noBase', key, `at ${formatLsn(version.lsn)} there is nothing to change`);
+    isThere = true;
+    change(key, version, page);
+  }
+  return isThere;
+}
+
 /** Records are decoded into this one; no reconstruction outlives its call. */
 const scratch = newWalRecord();
 

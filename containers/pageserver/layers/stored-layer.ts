@@ -14,7 +14,12 @@ import type { Key, KeyRange } from '../../../lib/storage/key.ts';
 import { layerName, type LayerDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import { LayerError, type LayerCodec } from '../../../lib/storage/layers/format.ts';
 import type { LayerEntry } from '../../../lib/storage/layers/merge.ts';
-import { LayerReader, type BlockCache, type LayerSource } from '../../../lib/storage/layers/reader.ts';
+import {
+  LayerReader,
+  type BlockCache,
+  type LayerSource,
+  type Wanted,
+} from '../../../lib/storage/layers/reader.ts';
 import type { Version } from '../../../lib/storage/value.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
@@ -56,6 +61,8 @@ export class StoredLayer implements LayerSource {
   #isLocal: boolean;
   #isUploaded: boolean;
   #reader: Promise<LayerReader> | null = null;
+  /** What `#reader` resolved to. */
+  #opened: LayerReader | null = null;
   #downloading: Promise<void> | null = null;
   /** Of the object, by number, while it is downloaded. */
   readonly #chunks = new Map<number, Promise<Uint8Array>>();
@@ -110,6 +117,7 @@ export class StoredLayer implements LayerSource {
     if (this.#file !== null) closeSync(this.#file);
     this.#file = null;
     this.#reader = null;
+    this.#opened = null;
   }
 
   /** As LayerReader.collect. */
@@ -122,6 +130,26 @@ export class StoredLayer implements LayerSource {
       into.length = length;
       return (await this.reader()).collect(key, after, upTo, into);
     }
+  }
+  /** As LayerReader.collectAll. */
+  collectAll(wanted: readonly Wanted[]): void | Promise<void> {
+    const lengths = wanted.map(({ versions }) => versions.length);
+    try {
+      const collecting =
+        this.#opened?.collectAll(wanted) ??
+        (this.#opened === null ? this.reader().then((reader) => reader.collectAll(wanted)) : undefined);
+      return collecting?.catch((error: unknown) => this.#collectAgain(wanted, lengths, error));
+    } catch (error) {
+      return this.#collectAgain(wanted, lengths, error);
+    }
+  }
+  async #collectAgain(wanted: readonly Wanted[], lengths: readonly number[], error: unknown): Promise<void> {
+    if (!(await this.#forgetBadFile(error))) throw error;
+    for (const [i, want] of wanted.entries()) {
+      want.versions.length = lengths[i];
+      want.isWhole = false;
+    }
+    await (await this.reader()).collectAll(wanted);
   }
   /** As LayerReader.scan. */
   async *scan(range: KeyRange, remember: boolean): AsyncGenerator<LayerEntry> {
@@ -147,9 +175,14 @@ export class StoredLayer implements LayerSource {
       const identity = { descriptor: this.descriptor, timelineId, size: this.size };
       const opened = LayerReader.open(identity, this, codec, blockCache, this.#cacheId);
       this.#reader = opened;
-      opened.catch(() => {
-        if (this.#reader === opened) this.#reader = null;
-      });
+      opened.then(
+        (reader) => {
+          if (this.#reader === opened) this.#opened = reader;
+        },
+        () => {
+          if (this.#reader === opened) this.#reader = null;
+        },
+      );
     }
     return this.#reader;
   }

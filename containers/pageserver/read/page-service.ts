@@ -1,12 +1,19 @@
 /**
  * The page service of one timeline: pages and boot manifests at an LSN (lib/protocol/pages.ts).
  *
- * A page is there if its block is below its fork's size at that LSN; only then is it read. Requests run beside each
- * other; after each slice of work others get a turn, so that a large request holds up no small one.
+ * A page is there if its block is below its fork's size at that LSN; only then is it read. The pages of a request are read
+ * PAGES_A_STEP at a time, in the turns of its timeline, so that neither a large request nor a flood of small ones holds up
+ * the requests of another. Each goes straight to its place in the answer.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Lsn } from '../../../lib/postgres/lsn.ts';
-import { PAGE_SIZE, type PageRequest, type PageResponse, type PageRun } from '../../../lib/protocol/pages.ts';
+import {
+  encodePageResponse,
+  PAGE_SIZE,
+  PagesResponse,
+  type PageErrorCode,
+  type PageRequest,
+  type PageRun,
+} from '../../../lib/protocol/pages.ts';
 import {
   formatKey,
   pageKeyOfSize,
@@ -19,17 +26,29 @@ import { decodeSize } from '../../../lib/storage/value.ts';
 import type { ComputeSession } from '../timeline/compute-session.ts';
 import { describeFailure, TimelineError } from '../timeline/errors.ts';
 import type { Timeline } from '../timeline/timeline.ts';
+import { together } from './collect.ts';
+import { Turns } from './turns.ts';
 
-const SLICE_MS = 4;
-/** Pages of one request that are being read at a time: those of cold layers come in parallel. */
-const PAGES_AT_ONCE = 32;
+/** Read together in one step: a few blocks of a layer. */
+const PAGES_A_STEP = 32;
+
+/** An answer as it is sent. */
+export interface PageAnswer {
+  bytes: Uint8Array;
+  /** How many pages were asked for; 0 for what is no pages. */
+  pages: number;
+  error: { code: PageErrorCode; message: string } | null;
+}
+
+/** Of all timelines of this process: they share its thread. */
+const turns = new Turns();
 
 /** Never rejects: a failure is an error response. `session`: of the compute that asks. */
 export async function answerPageRequest(
   timeline: Timeline,
   request: PageRequest,
   session?: ComputeSession,
-): Promise<PageResponse> {
+): Promise<PageAnswer> {
   const { id } = request;
   let release: (() => void) | undefined;
   try {
@@ -38,11 +57,21 @@ export async function answerPageRequest(
     session?.readsAt(at);
     if (request.tag === 'boot') {
       const { manifest, blobs } = await buildBootManifest(timeline.view(at));
-      return { tag: 'boot', id, manifest, blobs };
+      return { bytes: encodePageResponse({ tag: 'boot', id, manifest, blobs }), pages: 0, error: null };
     }
-    return { tag: 'pages', id, pages: await readRuns(timeline, request.runs, at) };
-  } catch (error) {
-    return { tag: 'error', id, ...describeFailure(error) };
+    const keys = keysOf(timeline, request.runs, at);
+    const found = keys instanceof Promise ? await keys : keys;
+    const response = new PagesResponse(
+      id,
+      found.map((key) => key !== null),
+      (bytes) => Buffer.allocUnsafeSlow(bytes),
+    );
+    const reading = readPages(timeline, found, at, (index, page) => response.put(index, page));
+    if (reading !== undefined) await reading;
+    return { bytes: response.bytes, pages: found.length, error: null };
+  } catch (cause) {
+    const error = describeFailure(cause);
+    return { bytes: encodePageResponse({ tag: 'error', id, ...error }), pages: 0, error };
   } finally {
     release?.();
   }
@@ -58,30 +87,64 @@ export async function readRuns(
   runs: readonly PageRun[],
   at: Lsn,
 ): Promise<(Uint8Array | null)[]> {
-  const keys: (Key | null)[] = [];
-  for (const run of runs) {
-    const sizeKey = sizeKeyOfRun(run);
-    const size = await timeline.reader.get(sizeKey, at);
-    const blocks = size === null ? 0 : decodeSize(size);
-    for (let block = run.block; block < run.block + run.count; block++)
-      keys.push(block < blocks ? pageKeyOfSize(sizeKey, block) : null);
-  }
-  const pages: (Uint8Array | null)[] = [];
-  let sliceEnd = performance.now() + SLICE_MS;
-  for (let from = 0; from < keys.length; from += PAGES_AT_ONCE) {
-    const some = keys.slice(from, from + PAGES_AT_ONCE);
-    pages.push(...(await Promise.all(some.map((key) => readPage(timeline, key, at)))));
-    if (performance.now() < sliceEnd) continue;
-    await nextTurn();
-    sliceEnd = performance.now() + SLICE_MS;
-  }
+  const keys = await keysOf(timeline, runs, at);
+  const pages: (Uint8Array | null)[] = keys.map(() => null);
+  await readPages(timeline, keys, at, (index, page) => {
+    pages[index] = page.slice();
+  });
   return pages;
 }
 
-async function readPage(timeline: Timeline, key: Key | null, at: Lsn): Promise<Uint8Array | null> {
-  if (key === null) return null;
-  const page = await timeline.reader.get(key, at);
-  if (page?.length === PAGE_SIZE) return page;
-  const found = page === null ? 'nothing' : `${page.length} bytes`;
-  throw new TimelineError('internal', `${formatKey(key)}: ${found}, a page of ${PAGE_SIZE} bytes expected`);
+/** The keys of all pages of `runs`, in their order; null where the file ends before. */
+function keysOf(
+  timeline: Timeline,
+  runs: readonly PageRun[],
+  at: Lsn,
+): (Key | null)[] | Promise<(Key | null)[]> {
+  const sizeKeys = runs.map(sizeKeyOfRun);
+  const sizes = runs.map(() => 0);
+  const reading = timeline.reader.getAll(sizeKeys, at, (index, size) => {
+    sizes[index] = size === null ? 0 : decodeSize(size);
+  });
+  const keys = () => {
+    const found: (Key | null)[] = [];
+    for (const [i, { block, count }] of runs.entries())
+      for (let each = block; each < block + count; each++)
+        found.push(each < sizes[i] ? pageKeyOfSize(sizeKeys[i], each) : null);
+    return found;
+  };
+  return reading === undefined ? keys() : reading.then(keys);
+}
+
+/** Gives each page that is there to `take`, in any order; it is lent until `take` returns. */
+function readPages(
+  timeline: Timeline,
+  keys: readonly (Key | null)[],
+  at: Lsn,
+  take: (index: number, page: Uint8Array) => void,
+): void | Promise<void> {
+  const indexes: number[] = [];
+  const present: Key[] = [];
+  for (let index = 0; index < keys.length; index++) {
+    const key = keys[index];
+    if (key === null) continue;
+    indexes.push(index);
+    present.push(key);
+  }
+  const steps: (() => void | Promise<void>)[] = [];
+  for (let from = 0; from < present.length; from += PAGES_A_STEP) {
+    const some = present.slice(from, from + PAGES_A_STEP);
+    const step = () =>
+      timeline.reader.getAll(some, at, (i, page) => {
+        if (page?.length !== PAGE_SIZE) throw notAPage(some[i], page);
+        take(indexes[from + i], page);
+      });
+    steps.push(() => turns.run(timeline, step));
+  }
+  return together(steps);
+}
+
+function notAPage(key: Key, content: Uint8Array | null): TimelineError {
+  const found = content === null ? 'nothing' : `${content.length} bytes`;
+  return new TimelineError('internal', `${formatKey(key)}: ${found}, a page of ${PAGE_SIZE} bytes expected`);
 }

@@ -82,6 +82,9 @@ export class LayerStack {
   search(key: Key, lsn: Lsn): LayerSearch<StoredLayer> {
     return this.map.search(key, lsn);
   }
+  searchFrom(key: Key, lsn: Lsn): { layers: LayerSearch<StoredLayer>; end: Key | null } {
+    return this.map.searchFrom(key, lsn);
+  }
   searchRange(range: KeyRange, lsn: Lsn): { keys: KeyRange; layers: LayerSearch<StoredLayer> }[] {
     return this.map.searchRange(range, lsn);
   }

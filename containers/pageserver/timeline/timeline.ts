@@ -17,7 +17,6 @@ import { WAL_PAGE_BYTES, WAL_SEGMENT_BYTES } from '../../../lib/postgres/wal/geo
 import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
 import { ALL_KEYS } from '../../../lib/storage/key.ts';
 import { timelinePrefix } from '../../../lib/storage/layers/timeline-index.ts';
-import { reconstruct } from '../../../lib/storage/reconstruct.ts';
 import type { StorageView } from '../../../lib/storage/view.ts';
 import { LayerStore } from '../layers/layer-store.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
@@ -133,7 +132,6 @@ export class Timeline {
     this.reader = new TimelineReader({
       stack,
       pageCache,
-      reconstruct,
       metrics,
       ancestor: ancestor === null ? undefined : { reader: ancestor.reader, lsn: this.startLsn },
     });
@@ -381,6 +379,7 @@ export class Timeline {
     void this.#compactor.stop();
     void this.#receiver.stop().then(() => {
       for (const layer of this.#stack.map.values()) layer.close();
+      this.reader.close();
     });
   }
 }

@@ -77,6 +77,13 @@ export class LayerMap<L extends { descriptor: LayerDescriptor }> {
     return this.#searchSlot(slots[slotOf(slots, key)], lsn);
   }
 
+  /** As `search`, and the key below which the answer is the same for all keys from `key` on; null: for all of them. */
+  searchFrom(key: Key, lsn: Lsn): { layers: LayerSearch<L>; end: Key | null } {
+    const slots = this.#prepare();
+    const at = slotOf(slots, key);
+    return { layers: this.#searchSlot(slots[at], lsn), end: slots[at + 1]?.first ?? null };
+  }
+
   /** The same for every key of `range`: parts that fill the range in key order, each with one answer. */
   searchRange(range: KeyRange, lsn: Lsn): { keys: KeyRange; layers: LayerSearch<L> }[] {
     const slots = this.#prepare();

@@ -30,11 +30,26 @@ export interface LayerSource {
   read(offset: number, length: number): Uint8Array | Promise<Uint8Array>;
 }
 
+/** A block, or the promise of one that is being fetched. */
+export type PendingBlock = Block | Promise<Block>;
+
 /** Blocks by layer and number; it may forget any at any time. */
 export interface BlockCache {
-  get(id: string): Promise<Block> | undefined;
-  set(id: string, block: Promise<Block>, bytes: number): void;
+  get(id: string): PendingBlock | undefined;
+  set(id: string, block: PendingBlock, bytes: number): void;
   delete(id: string): void;
+}
+
+/** One key of a read, and what has been found of it so far. */
+export interface Wanted {
+  readonly key: Key;
+  /** Versions with `after` < LSN ≤ `upTo` are wanted. */
+  after: Lsn;
+  upTo: Lsn;
+  /** Newest first. */
+  readonly versions: Version[];
+  /** The last of them starts a chain: nothing older is wanted. */
+  isWhole: boolean;
 }
 
 export interface LayerIdentity {
@@ -116,19 +131,59 @@ export class LayerReader {
    * chain; true when it met one.
    */
   async collect(key: Key, after: Lsn, upTo: Lsn, into: Version[]): Promise<boolean> {
-    if (!this.mayHold(key)) return false;
-    for (let at = this.#blockAtOrBefore(key, upTo); at >= 0; at--) {
-      const block = await this.block(at);
-      for (let entry = block.lastAtOrBefore(key, upTo); entry >= 0; entry--) {
-        if (block.compareKey(entry, key) !== 0) return false;
-        const lsn = block.lsn(entry);
-        if (lsn <= after) return false;
-        const value = block.value(entry);
-        into.push({ lsn, value });
-        if (startsChain(value)) return true;
+    const want: Wanted = { key, after, upTo, versions: into, isWhole: false };
+    await this.collectAll([want]);
+    return want.isWhole;
+  }
+
+  /**
+   * `collect` for each of `wanted`, which come in the order of their keys: each block is visited once. A promise only where
+   * blocks have to be fetched; then all of those that the keys lie in are fetched at once.
+   */
+  collectAll(wanted: readonly Wanted[]): void | Promise<void> {
+    // From the last key on, so that versions that go back over several blocks meet the blocks in order too.
+    return this.#collectFrom(wanted, wanted.length - 1, { at: -1, block: null });
+  }
+  #collectFrom(wanted: readonly Wanted[], from: number, last: VisitedBlock): void | Promise<void> {
+    for (let i = from; i >= 0; i--) {
+      const want = wanted[i];
+      if (want.isWhole || !this.mayHold(want.key)) continue;
+      for (let at = this.#blockAtOrBefore(want.key, want.upTo); at >= 0; at--) {
+        const block = at === last.at ? last.block! : this.block(at);
+        if (block instanceof Promise) {
+          this.#fetchFor(wanted, i - 1);
+          return this.#collectLater(wanted, i, { at, block });
+        }
+        last = { at, block };
+        if (!collectFromBlock(block, want)) break;
       }
     }
-    return false;
+  }
+  async #collectLater(
+    wanted: readonly Wanted[],
+    from: number,
+    fetched: { at: number; block: Promise<Block> },
+  ): Promise<void> {
+    const block = await fetched.block;
+    // Again from the block that has come: what was found of the key lies in blocks above it.
+    const want = wanted[from];
+    let last: VisitedBlock = { at: fetched.at, block };
+    for (let { at } = fetched; at >= 0; at--) {
+      last = { at, block: at === last.at ? last.block : await this.block(at) };
+      if (!collectFromBlock(last.block!, want)) break;
+    }
+    await this.#collectFrom(wanted, from - 1, last);
+  }
+  /** Begins to fetch the blocks of the keys up to `from`; whoever needs one waits for it by the cache. */
+  #fetchFor(wanted: readonly Wanted[], from: number): void {
+    let last = -1;
+    for (let i = from; i >= 0; i--) {
+      const { key, upTo, isWhole } = wanted[i];
+      if (isWhole || !this.mayHold(key)) continue;
+      const at = this.#blockAtOrBefore(key, upTo);
+      if (at >= 0 && at !== last) void this.block(at);
+      last = at;
+    }
   }
 
   /** Every entry of the range, ascending. Holds one block at a time; `remember` leaves them in the cache. */
@@ -147,14 +202,19 @@ export class LayerReader {
     }
   }
 
-  /** Block number `at`, by the cache. Throws LayerError `corrupt`, or what the source throws. */
-  block(at: number): Promise<Block> {
+  /** Block number `at`, by the cache. Throws LayerError `corrupt`, or what the source throws; a promise rejects with them. */
+  block(at: number): PendingBlock {
     const id = this.#blockId(at);
     const cached = this.#cache.get(id);
     if (cached !== undefined) return cached;
+    const bytes = this.#index.rawLengths[at];
     const block = this.#readBlock(at);
-    this.#cache.set(id, block, this.#index.rawLengths[at]);
-    block.catch(() => this.#cache.delete(id));
+    this.#cache.set(id, block, bytes);
+    if (block instanceof Promise)
+      block.then(
+        (fetched) => this.#cache.set(id, fetched, bytes),
+        () => this.#cache.delete(id),
+      );
     return block;
   }
 
@@ -162,9 +222,14 @@ export class LayerReader {
     return `${this.#cacheId}/${at}`;
   }
 
-  async #readBlock(at: number): Promise<Block> {
-    const { offsets, lengths, rawLengths, crcs } = this.#index;
-    const frame = await this.#source.read(offsets[at], lengths[at]);
+  #readBlock(at: number): PendingBlock {
+    const frame = this.#source.read(this.#index.offsets[at], this.#index.lengths[at]);
+    return frame instanceof Promise
+      ? frame.then((bytes) => this.#unpack(at, bytes))
+      : this.#unpack(at, frame);
+  }
+  #unpack(at: number, frame: Uint8Array): Block {
+    const { lengths, rawLengths, crcs } = this.#index;
     const what = () => `block ${at} of ${formatLayer(this.identity.descriptor)}`;
     checkFrame(frame, lengths[at], crcs[at], this.#codec, what);
     return new Block(inflate(frame, rawLengths[at], this.#codec, what));
@@ -183,6 +248,28 @@ export class LayerReader {
     }
     return low - 1;
   }
+}
+
+/** The block that was looked into last: the next key may be in it too. */
+interface VisitedBlock {
+  at: number;
+  block: Block | null;
+}
+
+/** Versions of `want` in one block; true when older ones may be in the block before it. */
+function collectFromBlock(block: Block, want: Wanted): boolean {
+  const { key, after, upTo, versions } = want;
+  for (let entry = block.lastAtOrBefore(key, upTo); entry >= 0; entry--) {
+    if (block.compareKey(entry, key) !== 0) return false;
+    const lsn = block.lsn(entry);
+    if (lsn <= after) return false;
+    const value = block.value(entry);
+    versions.push({ lsn, value });
+    if (!startsChain(value)) continue;
+    want.isWhole = true;
+    return false;
+  }
+  return true;
 }
 
 function checkFrame(
