@@ -113,12 +113,12 @@ function collectStretch({ layers, wanted }: Stretch, from: number): void | Promi
     want.imageLsn = imageLsn;
     want.visited++;
   }
-  const done = () => {
+  const finish = () => {
     for (const want of asked) want.isWhole = true;
   };
   const collecting = asked.length === 0 ? undefined : image.collectAll(asked);
-  if (collecting !== undefined) return collecting.then(done);
-  done();
+  if (collecting !== undefined) return collecting.then(finish);
+  finish();
 }
 
 /** Begins all of `works`, and is done when all of them are, also when one fails; then it fails with the first error. */

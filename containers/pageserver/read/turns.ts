@@ -33,19 +33,16 @@ export class Turns {
       const result = step();
       return result instanceof Promise ? this.#wait(owner, result) : result;
     }
-    return new Promise<T>((resolve, reject) => {
-      const { steps } = this.#queueOf(owner);
-      steps.push(() => {
-        try {
-          const result = step();
-          resolve(result instanceof Promise ? this.#wait(owner, result) : result);
-        } catch (error) {
-          reject(error as Error);
-        }
-      });
+    return new Promise<T>((resolve) => {
+      this.#queueOf(owner).steps.push(() => resolve(this.#begin(owner, step)));
       this.#waiting++;
       this.#hasTime();
     });
+  }
+  /** As a promise whatever the step does. */
+  async #begin<T>(owner: object, step: () => T | Promise<T>): Promise<T> {
+    const result = step();
+    return result instanceof Promise ? this.#wait(owner, result) : result;
   }
 
   #queueOf(owner: object): Queue {
