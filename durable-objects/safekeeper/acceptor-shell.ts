@@ -11,12 +11,14 @@ import { formatLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import {
   needsSync,
   startAcceptor,
+  statusOf,
   stepAcceptor,
   type AcceptorConnection,
   type AcceptorInput,
   type AcceptorLog,
   type AcceptorRead,
   type AcceptorState,
+  type AcceptorStatus,
   type AcceptorWrite,
 } from '../../lib/consensus/acceptor.ts';
 import {
@@ -24,6 +26,7 @@ import {
   decodeProposerMessage,
   encodeAcceptorMessage,
 } from '../../lib/consensus/codec.ts';
+import type { Configuration } from '../../lib/consensus/configuration.ts';
 import { REFUSALS, type AcceptorMessage, type RefusalReason } from '../../lib/consensus/messages.ts';
 import { MalformedMessage } from '../../lib/protocol/bytes.ts';
 import type { SafekeeperStore } from './store.ts';
@@ -34,6 +37,7 @@ export interface AcceptorAttachment {
   kind: 'acceptor';
   connection: number;
   proposerId: string | null;
+  generation: number;
   writing: boolean;
   backupBy: number;
   left: boolean;
@@ -60,6 +64,7 @@ export class AcceptorShell {
   readonly #attachments = new WeakMap<WebSocket, AcceptorAttachment>();
   #queue: AcceptorInput[] = [];
   #draining = false;
+  #drained: Promise<void> = Promise.resolve();
   #nextConnection = 1;
   /** To be written, with WAL or by the timer. */
   #unsavedPositions: AcceptorWrite | null = null;
@@ -74,11 +79,11 @@ export class AcceptorShell {
     let awake: Partial<AcceptorState> = {};
     for (const socket of sockets) {
       const attachment = socket.deserializeAttachment() as AcceptorAttachment;
-      const { connection, proposerId, writing, backupBy, left } = attachment;
+      const { connection, proposerId, generation, writing, backupBy, left } = attachment;
       this.#sockets.set(connection, socket);
       this.#attachments.set(socket, attachment);
       this.#nextConnection = Math.max(this.#nextConnection, connection + 1);
-      if (proposerId !== null) connections.set(connection, { proposerId });
+      if (proposerId !== null) connections.set(connection, { proposerId, generation });
       if (writing) awake = { writing: connection, backupBy, left };
     }
     this.#state = { ...state, connections, ...awake };
@@ -98,6 +103,7 @@ export class AcceptorShell {
       kind: 'acceptor',
       connection,
       proposerId: null,
+      generation: 0,
       writing: false,
       backupBy: 0,
       left: false,
@@ -126,6 +132,23 @@ export class AcceptorShell {
     return this.#drain();
   }
 
+  /** The control plane has another configuration; resolves when it is durable, with where this acceptor is. */
+  async configure(configuration: Configuration): Promise<AcceptorStatus> {
+    await this.#take({ type: 'configure', configuration });
+    return statusOf(this.#state.log);
+  }
+
+  /** Finished segments before `backupLsn` are in object storage. */
+  backedUp(backupLsn: Lsn): Promise<void> {
+    return this.#take({ type: 'backedUp', backupLsn });
+  }
+
+  async #take(input: AcceptorInput): Promise<void> {
+    this.#queue.push(input);
+    await this.#drain();
+    while (this.#draining) await this.#drained;
+  }
+
   closed(socket: WebSocket): Promise<void> {
     const { connection } = this.#attachmentOf(socket);
     this.#sockets.delete(connection);
@@ -150,9 +173,14 @@ export class AcceptorShell {
     return known;
   }
 
-  async #drain(): Promise<void> {
-    if (this.#draining) return;
+  #drain(): Promise<void> {
+    if (this.#draining) return Promise.resolve();
     this.#draining = true;
+    this.#drained = this.#drainQueue();
+    return this.#drained;
+  }
+
+  async #drainQueue(): Promise<void> {
     try {
       while (this.#queue.length > 0) {
         const inputs = this.#queue;
@@ -243,6 +271,7 @@ export class AcceptorShell {
         kind: 'acceptor',
         connection,
         proposerId: connections.get(connection)?.proposerId ?? null,
+        generation: connections.get(connection)?.generation ?? 0,
         writing: writing === connection,
         backupBy,
         left,

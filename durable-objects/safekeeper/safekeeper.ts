@@ -14,6 +14,8 @@ import { formatLsn, lsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import type { LastRecord } from '../../lib/postgres/wal/last-record.ts';
 import { segmentStart } from '../../lib/postgres/wal/geometry.ts';
 import { SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
+import type { AcceptorStatus } from '../../lib/consensus/acceptor.ts';
+import type { Configuration } from '../../lib/consensus/configuration.ts';
 import { AcceptorShell } from './acceptor-shell.ts';
 import { inspectWal, statusOf } from './inspect.ts';
 import { lastRecordIn } from './log-questions.ts';
@@ -83,6 +85,7 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
       storage: this.ctx.storage,
       commitLsn,
       onBackedUp: () => {
+        this.#noteBackup();
         this.#trim();
         this.#tellPeers();
       },
@@ -192,6 +195,7 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
       partialLsn: lsn(positions.backupLsn),
       remoteConsistentLsn: lsn(positions.remoteConsistentLsn),
     });
+    this.#noteBackup();
     this.#trim();
   }
 
@@ -214,6 +218,11 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
   /** RPC: somebody who asked all three found that `commitLsn` is committed in `term`. */
   async learnCommit(term: number, commitLsn: number): Promise<void> {
     await this.#parts?.acceptor.learnCommit(term, lsn(commitLsn));
+  }
+
+  /** RPC from the control plane, which has it durably. Null where no proposer has ever come: nothing is here to configure. */
+  async configure(configuration: Configuration): Promise<AcceptorStatus | null> {
+    return this.#parts === null ? null : this.#parts.acceptor.configure(configuration);
   }
 
   /** RPC: forgets everything. */
@@ -242,6 +251,12 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     store.savePositions({ remoteConsistentLsn: position });
     this.#trim();
     this.#tellPeers();
+  }
+
+  #noteBackup(): void {
+    if (this.#parts === null) return;
+    const { store, acceptor } = this.#parts;
+    this.ctx.waitUntil(acceptor.backedUp(store.positions.backupLsn));
   }
 
   /** Drops WAL that is in object storage, in the pageserver's keeping, and durable on every peer. */

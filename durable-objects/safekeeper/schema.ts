@@ -5,7 +5,8 @@
  *   history     term history: one row per term
  *   wal         the log: contiguous rows of at most 1 MiB, each with the end of the last whole record up to its end
  *
- * LSNs are INTEGERs below 2^53. Where there is no WAL row, the log ends at `log_lsn`.
+ * LSNs are INTEGERs below 2^53. Where there is no WAL row, the last whole record ends at `log_lsn`, and the log goes on at
+ * `begin_lsn` if that is later: what lies between is in object storage. `configuration` is JSON, NULL before the first.
  */
 import type { TimelineSpec } from '../../lib/protocol/specs.ts';
 
@@ -24,7 +25,9 @@ export function createTables(sql: SqlStorage): void {
     truncate_lsn INTEGER NOT NULL,
     backup_lsn INTEGER NOT NULL,
     partial_lsn INTEGER NOT NULL,
-    remote_consistent_lsn INTEGER NOT NULL
+    remote_consistent_lsn INTEGER NOT NULL,
+    begin_lsn INTEGER NOT NULL DEFAULT 0,
+    configuration TEXT
   )`);
   sql.exec(`CREATE TABLE IF NOT EXISTS history (term INTEGER PRIMARY KEY, lsn INTEGER NOT NULL)`);
   sql.exec(`CREATE TABLE IF NOT EXISTS wal (
@@ -32,6 +35,14 @@ export function createTables(sql: SqlStorage): void {
     record_end_lsn INTEGER NOT NULL,
     bytes BLOB NOT NULL
   )`);
+}
+
+/** Adds what tables of an earlier version lack. */
+export function migrateTables(sql: SqlStorage): void {
+  const columns = sql.exec(`SELECT 1 FROM pragma_table_info('safekeeper') WHERE name = 'configuration'`);
+  if (columns.toArray().length > 0) return;
+  sql.exec(`ALTER TABLE safekeeper ADD COLUMN begin_lsn INTEGER NOT NULL DEFAULT 0`);
+  sql.exec(`ALTER TABLE safekeeper ADD COLUMN configuration TEXT`);
 }
 
 /** True when this object was ever told which timeline it is for. Creates nothing. */
@@ -49,6 +60,8 @@ export interface SafekeeperRow extends Record<string, SqlStorageValue> {
   backup_lsn: number;
   partial_lsn: number;
   remote_consistent_lsn: number;
+  begin_lsn: number;
+  configuration: string | null;
 }
 
 /** Throws RangeError when the header does not hold a TimelineSpec. */

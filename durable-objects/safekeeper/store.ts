@@ -10,7 +10,15 @@ import type { TimelineIdentity } from '../../lib/consensus/messages.ts';
 import { emptyHistory, type TermHistory } from '../../lib/consensus/term-history.ts';
 import { assertNever } from '../../lib/assert.ts';
 import type { TimelineSpec } from '../../lib/protocol/specs.ts';
-import { createTables, hasTables, parseTimeline, ROW_BYTES_MAX, type SafekeeperRow } from './schema.ts';
+import { NO_CONFIGURATION, type Configuration } from '../../lib/consensus/configuration.ts';
+import {
+  createTables,
+  hasTables,
+  migrateTables,
+  parseTimeline,
+  ROW_BYTES_MAX,
+  type SafekeeperRow,
+} from './schema.ts';
 
 /** Positions that are not the acceptor's: how far WAL is safe elsewhere. */
 export interface SafetyPositions {
@@ -58,6 +66,7 @@ export class SafekeeperStore {
   /** The storage of a safekeeper that was created before; null where there is none. Writes nothing. */
   static open(storage: DurableObjectStorage): SafekeeperStore | null {
     if (!hasTables(storage.sql)) return null;
+    migrateTables(storage.sql);
     return new SafekeeperStore(storage, storage.sql.exec<SafekeeperRow>(`SELECT * FROM safekeeper`).one());
   }
 
@@ -67,7 +76,7 @@ export class SafekeeperStore {
     storage.transactionSync(() => {
       createTables(storage.sql);
       storage.sql.exec(
-        `INSERT INTO safekeeper VALUES (1, ?1, ?2, 0, NULL, ?3, ?3, ?3, ?3, ?3, ?3)`,
+        `INSERT INTO safekeeper VALUES (1, ?1, ?2, 0, NULL, ?3, ?3, ?3, ?3, ?3, ?3, ?3, NULL)`,
         JSON.stringify(timeline),
         number,
         start,
@@ -106,11 +115,16 @@ export class SafekeeperStore {
       ...emptyLog(parseLsn(this.timeline.startLsn)),
       term: row.term,
       votedFor: row.voted_for,
+      configuration:
+        row.configuration === null ? NO_CONFIGURATION : (JSON.parse(row.configuration) as Configuration),
       history,
       flushLsn: lsn(last === undefined ? row.log_lsn : last.record_end_lsn),
-      writtenLsn: lsn(last === undefined ? row.log_lsn : last.begin_lsn + last.length),
+      writtenLsn: lsn(
+        last === undefined ? Math.max(row.log_lsn, row.begin_lsn) : last.begin_lsn + last.length,
+      ),
       commitLsn: lsn(row.commit_lsn),
       truncateLsn: lsn(row.truncate_lsn),
+      backupLsn: lsn(row.backup_lsn),
     };
   }
 
@@ -152,6 +166,15 @@ export class SafekeeperStore {
           write.commitLsn,
           write.truncateLsn,
         );
+        this.savePositions({ backupLsn: write.backupLsn, partialLsn: write.backupLsn });
+        return;
+      case 'configuration':
+        this.#sql.exec(`UPDATE safekeeper SET configuration = ?`, JSON.stringify(write.configuration));
+        return;
+      case 'begin':
+        this.#sql.exec(`DELETE FROM wal`);
+        this.#sql.exec(`UPDATE safekeeper SET begin_lsn = ?`, write.lsn);
+        this.savePositions({ backupLsn: write.lsn, partialLsn: write.lsn });
         return;
       case 'history':
         this.#replaceHistory(write.history);
@@ -188,7 +211,7 @@ export class SafekeeperStore {
         WHERE begin_lsn = (SELECT max(begin_lsn) FROM wal)`,
       at,
     );
-    this.#sql.exec(`UPDATE safekeeper SET log_lsn = ?`, at);
+    this.#sql.exec(`UPDATE safekeeper SET log_lsn = ?1, begin_lsn = min(begin_lsn, ?1)`, at);
   }
 
   /** Makes one row of `writes[from]` and what continues it; returns how many writes that took. */

@@ -5,23 +5,34 @@
  *
  * The shell applies `writes` in order, makes them durable, and only then sends `messages`: a vote or a flush
  * position is never told before it would survive a crash. `positions` writes alone need not be waited for.
- * Several steps may share one sync. What must survive a crash is in `AcceptorLog`; connections are forgotten
- * with the process, or restored by the shell when it only slept.
+ * Several steps may share one sync.
  *
  *   connection:  new ── greeting ──► greeted ── elected ──► writing      at most one connection is writing;
  *                                       ▲                      │         a newer `elected` displaces it
  *                                       └────── displaced ─────┘
  */
-import type { Lsn } from '../postgres/lsn.ts';
-import { formatLsn, lsnPlus } from '../postgres/lsn.ts';
+import { formatLsn, lsnPlus, type Lsn } from '../postgres/lsn.ts';
 import { assert, assertNever } from '../assert.ts';
+import type {
+  AcceptorConnection,
+  AcceptorInput,
+  AcceptorLog,
+  AcceptorOutput,
+  AcceptorState,
+  AcceptorWrite,
+} from './acceptor-state.ts';
+import {
+  acceptorsOf,
+  describeConfiguration,
+  sameConfiguration,
+  type Configuration,
+} from './configuration.ts';
 import {
   CONSENSUS_VERSION,
   NO_LIMIT,
   walLength,
   APPEND_BYTES_MAX,
   type AcceptorMessage,
-  type AcceptorNumber,
   type Append,
   type Elected,
   type Leave,
@@ -29,147 +40,61 @@ import {
   type ProposerMessage,
   type ReadRequest,
   type RefusalReason,
-  type TimelineIdentity,
 } from './messages.ts';
-import {
-  adopt,
-  commonEnd,
-  emptyHistory,
-  historyFault,
-  lastTermOf,
-  upTo,
-  type TermHistory,
-} from './term-history.ts';
+import { adopt, commonEnd, historyFault, lastTermOf, upTo } from './term-history.ts';
 
-/** What an acceptor has promised and holds; survives crashes through `AcceptorWrite`s. */
-export interface AcceptorLog {
-  /** The highest term that it knows of. It obeys no lower one. */
-  term: number;
-  /** Whom it voted for in `term`; null when it only heard of that term. */
-  votedFor: string | null;
-  /** May reach beyond `flushLsn`: it is adopted from the proposer before the WAL itself arrives. */
-  history: TermHistory;
-  /** End of the last whole record. */
-  flushLsn: Lsn;
-  /** End of the bytes: at or beyond `flushLsn`. */
-  writtenLsn: Lsn;
-  /** At most `flushLsn`. What is durable of it may be older; a proposer tells it again. */
-  commitLsn: Lsn;
-  truncateLsn: Lsn;
-}
-
-/** A connection as the acceptor knows it. Displaced is not ended: a superseded proposer is told so by it. */
-export interface AcceptorConnection {
-  proposerId: string;
-}
-
-export interface AcceptorState {
-  readonly timeline: TimelineIdentity;
-  readonly number: AcceptorNumber;
-  readonly log: Readonly<AcceptorLog>;
-  readonly connections: ReadonlyMap<number, AcceptorConnection>;
-  /** The one connection whose appends continue the log. */
-  readonly writing: number | null;
-  /** Told by the proposer; the one whose number it is copies WAL to object storage. */
-  readonly backupBy: AcceptorNumber;
-  /** The proposer has left in order: nothing will follow until another one is elected. */
-  readonly left: boolean;
-  /** No WAL beyond it is taken: storage is bounded. The shell tells it. */
-  readonly limitLsn: Lsn;
-}
-
-export type AcceptorInput =
-  | { type: 'message'; connection: number; message: ProposerMessage }
-  | { type: 'disconnected'; connection: number }
-  /** Somebody who has seen a quorum hold the log of `term` up to `commitLsn` says so. */
-  | { type: 'committed'; term: number; commitLsn: Lsn }
-  /** Storage takes WAL up to here: below the end of the log it is full. */
-  | { type: 'room'; limitLsn: Lsn };
-
-export type AcceptorWrite =
-  | { type: 'term'; term: number; votedFor: string | null }
-  | { type: 'history'; history: TermHistory }
-  /** Forget all WAL from `lsn` on. */
-  | { type: 'truncate'; lsn: Lsn }
-  /** `recordEndLsn` becomes the flush position once this is durable. */
-  | { type: 'wal'; beginLsn: Lsn; recordEndLsn: Lsn; wal: readonly Uint8Array[] }
-  /** May become durable late or never. */
-  | { type: 'positions'; commitLsn: Lsn; truncateLsn: Lsn };
-
-/** WAL that the shell is to read from its storage, at most `bytesMax` of it, and to send as `wal`. */
-export interface AcceptorRead {
-  connection: number;
-  term: number;
-  beginLsn: Lsn;
-  /** Not beyond this record end. */
-  endLsn: Lsn;
-  bytesMax: number;
-}
-
-export interface AcceptorOutput {
-  state: AcceptorState;
-  writes: AcceptorWrite[];
-  messages: { connection: number; message: AcceptorMessage }[];
-  reads: AcceptorRead[];
-  /** Connections to end, with the reason. Nothing else of the step has changed. */
-  refusals: { connection: number; reason: RefusalReason; detail: string }[];
-}
-
-/** The log of an acceptor that has never heard of anyone. */
-export const emptyLog = (startLsn: Lsn): AcceptorLog => ({
-  term: 0,
-  votedFor: null,
-  history: emptyHistory(startLsn),
-  flushLsn: startLsn,
-  writtenLsn: startLsn,
-  commitLsn: startLsn,
-  truncateLsn: startLsn,
-});
-
-/** An acceptor as it is after a start: its log as far as it was durable, and nobody connected. */
-export const startAcceptor = (
-  timeline: TimelineIdentity,
-  number: AcceptorNumber,
-  log: AcceptorLog,
-): AcceptorState => ({
-  timeline,
-  number,
-  log,
-  connections: new Map(),
-  writing: null,
-  backupBy: 0,
-  left: false,
-  limitLsn: NO_LIMIT,
-});
-
-/** True when messages of this step must wait until its writes are durable. */
-export const needsSync = (writes: readonly AcceptorWrite[]): boolean =>
-  writes.some((write) => write.type !== 'positions');
+export {
+  emptyLog,
+  needsSync,
+  startAcceptor,
+  statusOf,
+  type AcceptorConnection,
+  type AcceptorInput,
+  type AcceptorLog,
+  type AcceptorOutput,
+  type AcceptorRead,
+  type AcceptorState,
+  type AcceptorStatus,
+  type AcceptorWrite,
+} from './acceptor-state.ts';
 
 export function stepAcceptor(state: AcceptorState, input: AcceptorInput): AcceptorOutput {
-  if (input.type === 'disconnected') {
-    const connections = new Map(state.connections);
-    connections.delete(input.connection);
-    const writing = state.writing === input.connection ? null : state.writing;
-    return nothing({ ...state, connections, writing });
+  switch (input.type) {
+    case 'message':
+      return onMessage(state, input.connection, input.message);
+    case 'disconnected': {
+      const connections = new Map(state.connections);
+      connections.delete(input.connection);
+      const writing = state.writing === input.connection ? null : state.writing;
+      return nothing({ ...state, connections, writing });
+    }
+    case 'room':
+      return room(state, input.limitLsn);
+    case 'committed':
+      return learnCommit(state, input);
+    case 'configure':
+      return configure(state, input.configuration);
+    case 'backedUp':
+      return backedUp(state, input.backupLsn);
+    default:
+      return assertNever(input, 'acceptor input');
   }
-  if (input.type === 'room') {
-    const next = { ...state, limitLsn: input.limitLsn };
-    if (state.writing === null || input.limitLsn === state.limitLsn) return nothing(next);
-    return { ...nothing(next), messages: [{ connection: state.writing, message: roomOf(next) }] };
-  }
-  if (input.type === 'committed') return learnCommit(state, input);
-  const { connection, message } = input;
+}
+
+function onMessage(state: AcceptorState, connection: number, message: ProposerMessage): AcceptorOutput {
   if (message.type === 'greeting') return greet(state, connection, message);
   const greeted = state.connections.get(connection);
   if (greeted === undefined) {
     return refuse(state, connection, 'unexpected', `${message.type} before greeting`);
   }
+  if (greeted.generation !== state.log.configuration.generation) {
+    return { ...nothing(state), messages: [{ connection, message: reconfigured(state) }] };
+  }
   switch (message.type) {
     case 'voteRequest':
       return vote(state, connection, message.term, greeted.proposerId);
     case 'elected':
-      return elected(state, connection, message);
+      return elected(state, connection, message, greeted);
     case 'append':
       return append(state, connection, message);
     case 'read':
@@ -198,15 +123,66 @@ const refuse = (
 
 /** Answers with the position; of an older term's sender nothing else is done. */
 const answer = (state: AcceptorState, connection: number, writes: AcceptorWrite[] = []): AcceptorOutput => {
-  const { term, flushLsn, writtenLsn, commitLsn } = state.log;
-  const message = { type: 'position', term, flushLsn, writtenLsn, commitLsn } as const;
-  return { ...nothing(state), writes, messages: [{ connection, message }] };
+  return { ...nothing(state), writes, messages: [{ connection, message: positionOf(state) }] };
 };
+
+const positionOf = ({ log }: AcceptorState): AcceptorMessage => {
+  const { term, flushLsn, writtenLsn, commitLsn, backupLsn } = log;
+  return { type: 'position', term, flushLsn, writtenLsn, commitLsn, backupLsn };
+};
+
+const reconfigured = ({ log }: AcceptorState): AcceptorMessage => ({
+  type: 'configuration',
+  term: log.term,
+  configuration: log.configuration,
+});
 
 const roomOf = ({ log, limitLsn }: AcceptorState): AcceptorMessage => ({
   type: 'room',
   term: log.term,
   limitLsn,
+});
+
+function room(state: AcceptorState, limitLsn: Lsn): AcceptorOutput {
+  const next = { ...state, limitLsn };
+  if (state.writing === null || limitLsn === state.limitLsn) return nothing(next);
+  return { ...nothing(next), messages: [{ connection: state.writing, message: roomOf(next) }] };
+}
+
+/**
+ * A newer configuration holds from now on, for every connection: a proposer that has not come with it can neither be
+ * elected nor append here any more, and is told so.
+ */
+function configure(state: AcceptorState, configuration: Configuration): AcceptorOutput {
+  const own = state.log.configuration;
+  if (configuration.generation <= own.generation) {
+    const same = configuration.generation < own.generation || sameConfiguration(configuration, own);
+    assert(
+      same,
+      `configuration ${describeConfiguration(configuration)}: ${describeConfiguration(own)} is known`,
+    );
+    return nothing(state);
+  }
+  const next: AcceptorState = { ...state, log: { ...state.log, configuration }, writing: null };
+  const messages = [...state.connections.keys()].map((connection) => ({
+    connection,
+    message: reconfigured(next),
+  }));
+  return { ...nothing(next), writes: [{ type: 'configuration', configuration }], messages };
+}
+
+function backedUp(state: AcceptorState, backupLsn: Lsn): AcceptorOutput {
+  if (backupLsn <= state.log.backupLsn) return nothing(state);
+  const next: AcceptorState = { ...state, log: { ...state.log, backupLsn } };
+  const messages = state.writing === null ? [] : [{ connection: state.writing, message: positionOf(next) }];
+  return { ...nothing(next), writes: [positionsOf(next.log)], messages };
+}
+
+const positionsOf = ({ commitLsn, truncateLsn, backupLsn }: AcceptorLog): AcceptorWrite => ({
+  type: 'positions',
+  commitLsn,
+  truncateLsn,
+  backupLsn,
 });
 
 function greet(state: AcceptorState, connection: number, message: ProposerGreeting): AcceptorOutput {
@@ -221,11 +197,34 @@ function greet(state: AcceptorState, connection: number, message: ProposerGreeti
     return refuse(state, connection, 'otherTimeline', detail);
   }
   if (state.connections.has(connection)) return refuse(state, connection, 'unexpected', 'second greeting');
-  const connections = new Map(state.connections).set(connection, { proposerId: message.proposerId });
-  const { term } = state.log;
-  const reply = { type: 'greeting', version: CONSENSUS_VERSION, term, acceptor: state.number } as const;
-  return { ...nothing({ ...state, connections }), messages: [{ connection, message: reply }] };
+  const { configuration, proposerId } = message;
+  const own = state.log.configuration;
+  if (configuration.generation < own.generation) {
+    return { ...nothing(state), messages: [{ connection, message: greetingOf(state) }] };
+  }
+  if (configuration.generation === own.generation && !sameConfiguration(configuration, own)) {
+    const detail = `configuration ${describeConfiguration(configuration)}: ${describeConfiguration(own)} is known`;
+    return refuse(state, connection, 'otherConfiguration', detail);
+  }
+  if (!acceptorsOf(configuration).includes(state.number)) {
+    const detail = `configuration ${describeConfiguration(configuration)} is without ${state.number}`;
+    return refuse(state, connection, 'otherConfiguration', detail);
+  }
+  const configured = configure(state, configuration);
+  const { generation } = configuration;
+  const greeted: AcceptorConnection = { proposerId, generation };
+  const next = { ...configured.state, connections: new Map(state.connections).set(connection, greeted) };
+  configured.messages.push({ connection, message: greetingOf(next) });
+  return { ...configured, state: next };
 }
+
+const greetingOf = ({ log, number }: AcceptorState): AcceptorMessage => ({
+  type: 'greeting',
+  version: CONSENSUS_VERSION,
+  term: log.term,
+  acceptor: number,
+  configuration: log.configuration,
+});
 
 /**
  * One vote per term, and for one proposer process: a repeated request (its answer was lost) gets the same vote.
@@ -238,7 +237,7 @@ function vote(state: AcceptorState, connection: number, term: number, proposerId
   const writes: AcceptorWrite[] = log === state.log ? [] : [{ type: 'term', term, votedFor: proposerId }];
   const given = log.term === term && log.votedFor === proposerId;
   const next = { ...state, log, writing: fresh ? null : state.writing };
-  const { flushLsn, commitLsn, truncateLsn } = log;
+  const { flushLsn, commitLsn, truncateLsn, backupLsn } = log;
   const history = upTo(log.history, flushLsn);
   const message = {
     type: 'vote',
@@ -247,13 +246,22 @@ function vote(state: AcceptorState, connection: number, term: number, proposerId
     flushLsn,
     commitLsn,
     truncateLsn,
+    backupLsn,
     history,
   } as const;
   return { ...nothing(next), writes, messages: [{ connection, message }] };
 }
 
-/** Cuts the log where it leaves the proposer's, and follows the proposer's history from there. */
-function elected(state: AcceptorState, connection: number, message: Elected): AcceptorOutput {
+/**
+ * Cuts the log where it leaves the proposer's, and follows the proposer's history from there. The vote of this term is
+ * the elected proposer's from now on, whoever had it: nobody else can be elected in it, whatever the members become.
+ */
+function elected(
+  state: AcceptorState,
+  connection: number,
+  message: Elected,
+  { proposerId }: AcceptorConnection,
+): AcceptorOutput {
   if (message.term < state.log.term) return answer(state, connection);
   const fault = historyFault(message.history);
   if (fault !== null || message.history.at(-1)!.term !== message.term) {
@@ -271,15 +279,32 @@ function elected(state: AcceptorState, connection: number, message: Elected): Ac
       `committed up to ${formatLsn(log.commitLsn)}`;
     return refuse(state, connection, 'wrongTruncation', detail);
   }
+  const { beginLsn } = message;
+  if (beginLsn < at) {
+    const detail = `the log is to go on at ${formatLsn(beginLsn)}, before its end at ${formatLsn(at)}`;
+    return refuse(state, connection, 'outOfRange', detail);
+  }
   const writes: AcceptorWrite[] = [];
-  if (message.term > log.term) writes.push({ type: 'term', term: message.term, votedFor: null });
+  if (message.term > log.term || log.votedFor !== proposerId) {
+    writes.push({ type: 'term', term: message.term, votedFor: proposerId });
+  }
   if (at < log.writtenLsn) writes.push({ type: 'truncate', lsn: at });
   const history = adopt(own, message.history, at);
   writes.push({ type: 'history', history });
-  const votedFor = message.term > log.term ? null : log.votedFor;
+  const skips = beginLsn > at;
+  if (skips) writes.push({ type: 'begin', lsn: beginLsn });
+  const backupLsn = skips && beginLsn > log.backupLsn ? beginLsn : log.backupLsn;
   const next: AcceptorState = {
     ...state,
-    log: { ...log, term: message.term, votedFor, history, flushLsn: at, writtenLsn: at },
+    log: {
+      ...log,
+      term: message.term,
+      votedFor: proposerId,
+      history,
+      flushLsn: at,
+      writtenLsn: beginLsn,
+      backupLsn,
+    },
     writing: connection,
     left: false,
   };
@@ -339,9 +364,14 @@ function append(state: AcceptorState, connection: number, message: Append): Acce
     { ...log, writtenLsn, flushLsn: recordEndLsn },
     message.commitLsn,
     message.truncateLsn,
+    message.backupLsn,
   );
-  if (moved.commitLsn !== log.commitLsn || moved.truncateLsn !== log.truncateLsn) {
-    writes.push({ type: 'positions', commitLsn: moved.commitLsn, truncateLsn: moved.truncateLsn });
+  if (
+    moved.commitLsn !== log.commitLsn ||
+    moved.truncateLsn !== log.truncateLsn ||
+    moved.backupLsn !== log.backupLsn
+  ) {
+    writes.push(positionsOf(moved));
   }
   const next = { ...state, log: moved, backupBy: message.backupBy, left: false };
   return length > 0 ? answer(next, connection, writes) : { ...nothing(next), writes };
@@ -349,15 +379,16 @@ function append(state: AcceptorState, connection: number, message: Append): Acce
 
 /**
  * The log is a prefix of the proposer's here (it was cut at `elected` and grew only by this term's appends), so
- * what the proposer committed is committed here as far as it reaches. Neither position ever goes back.
+ * what the proposer committed is committed here as far as it reaches. No position ever goes back.
  */
-function withPositions(log: AcceptorLog, commitLsn: Lsn, truncateLsn: Lsn): AcceptorLog {
+function withPositions(log: AcceptorLog, commitLsn: Lsn, truncateLsn: Lsn, backupLsn: Lsn): AcceptorLog {
   const commit = commitLsn < log.flushLsn ? commitLsn : log.flushLsn;
   const truncate = truncateLsn < log.flushLsn ? truncateLsn : log.flushLsn;
   return {
     ...log,
     commitLsn: commit > log.commitLsn ? commit : log.commitLsn,
     truncateLsn: truncate > log.truncateLsn ? truncate : log.truncateLsn,
+    backupLsn: backupLsn > log.backupLsn ? backupLsn : log.backupLsn,
   };
 }
 
@@ -371,11 +402,9 @@ function learnCommit(
 ): AcceptorOutput {
   const { log } = state;
   if (lastTermOf(upTo(log.history, log.flushLsn)) !== term) return nothing(state);
-  const moved = withPositions(log, commitLsn, log.truncateLsn);
+  const moved = withPositions(log, commitLsn, log.truncateLsn, log.backupLsn);
   if (moved.commitLsn === log.commitLsn) return nothing(state);
-  const { truncateLsn } = moved;
-  const positions = { type: 'positions', commitLsn: moved.commitLsn, truncateLsn } as const;
-  return { ...nothing({ ...state, log: moved }), writes: [positions] };
+  return { ...nothing({ ...state, log: moved }), writes: [positionsOf(moved)] };
 }
 
 /** Serves another acceptor's recovery, from a log that the asking proposer was elected over. */
@@ -400,12 +429,7 @@ function leave(state: AcceptorState, connection: number, message: Leave): Accept
   if (message.term < log.term) return answer(state, connection);
   const fault = writeFault(state, connection, message);
   if (fault !== null) return refuse(state, connection, 'unexpected', fault);
-  const moved = withPositions(log, message.commitLsn, log.truncateLsn);
+  const moved = withPositions(log, message.commitLsn, log.truncateLsn, log.backupLsn);
   assert(moved.commitLsn <= moved.flushLsn, 'an acceptor commits only what it has');
-  const positions = {
-    type: 'positions',
-    commitLsn: moved.commitLsn,
-    truncateLsn: moved.truncateLsn,
-  } as const;
-  return { ...nothing({ ...state, log: moved, left: true }), writes: [positions] };
+  return { ...nothing({ ...state, log: moved, left: true }), writes: [positionsOf(moved)] };
 }

@@ -2,17 +2,20 @@
  * Binary form of the consensus messages: one WebSocket message each, little-endian, the first byte names the type.
  *
  *   'g' greeting  u16 version, then  proposer: timelineId 16, systemIdentifier u64, startLsn u64, major u16,
- *                                              term u64, proposerId 16
- *                                    acceptor: term u64, acceptor u8
+ *                                              term u64, proposerId 16, configuration
+ *                                    acceptor: term u64, acceptor u8, configuration
  *   'v' vote      proposer: term u64
- *                 acceptor: term u64, given u8, flush u64, commit u64, truncate u64, history
- *   'e' elected   term u64, truncateAt u64, history
- *   'a' append    term u64, begin u64, recordEnd u64, commit u64, truncate u64, backupBy u8, WAL to the end
- *   'p' position  term u64, flush u64, written u64, commit u64
+ *                 acceptor: term u64, given u8, flush u64, commit u64, truncate u64, backup u64, history
+ *   'e' elected   term u64, truncateAt u64, begin u64, history
+ *   'a' append    term u64, begin u64, recordEnd u64, commit u64, truncate u64, backupBy u8, backup u64,
+ *                 WAL to the end
+ *   'p' position  term u64, flush u64, written u64, commit u64, backup u64
  *   'r' read      term u64, begin u64, bytesMax u32
  *   'w' wal       term u64, begin u64, recordEnd u64, WAL to the end
  *   'l' leave     term u64, commit u64
  *   'm' room      term u64, limit u64
+ *   'c' configuration  term u64, configuration
+ *   configuration u32 generation, u8 n, n × u8 member, u8 m (0: not joint), m × u8 new member
  *   history       u32 n, n × (term u64, lsn u64)
  *
  * Decoders throw MalformedMessage and check every length before they use it; what a position may be in a given
@@ -27,6 +30,7 @@ import {
   type AcceptorMessage,
   type ProposerMessage,
 } from './messages.ts';
+import { configurationFault, MEMBERS_MAX, type AcceptorNumber, type Configuration } from './configuration.ts';
 import { historyFault, type TermHistory, type TermStart } from './term-history.ts';
 
 const TAG = { greeting: 0x67, vote: 0x76, elected: 0x65, append: 0x61 } as const;
@@ -35,9 +39,10 @@ const TAG_READ = 0x72;
 const TAG_WAL = 0x77;
 const TAG_LEAVE = 0x6c;
 const TAG_ROOM = 0x6d;
+const TAG_CONFIGURATION = 0x63;
 
 /** Bytes before the WAL of an append. */
-export const APPEND_HEADER_BYTES = 42;
+export const APPEND_HEADER_BYTES = 50;
 /** The longest message that either side may send. */
 export const CONSENSUS_MESSAGE_BYTES_MAX = Math.max(
   APPEND_HEADER_BYTES + APPEND_BYTES_MAX,
@@ -74,6 +79,26 @@ function readHistory(reader: ByteReader): TermHistory {
   if (fault !== null) throw new MalformedMessage(fault);
   return history;
 }
+function writeConfiguration(writer: ByteWriter, { generation, members, newMembers }: Configuration): void {
+  writer.u32(generation).u8(members.length);
+  for (const member of members) writer.u8(member);
+  writer.u8(newMembers === null ? 0 : newMembers.length);
+  for (const member of newMembers ?? []) writer.u8(member);
+}
+function readConfiguration(reader: ByteReader): Configuration {
+  const generation = reader.u32();
+  const members = readMembers(reader);
+  const newMembers = readMembers(reader);
+  const configuration = { generation, members, newMembers: newMembers.length === 0 ? null : newMembers };
+  const fault = configurationFault(configuration);
+  if (fault !== null) throw new MalformedMessage(`configuration: ${fault}`);
+  return configuration;
+}
+function readMembers(reader: ByteReader): AcceptorNumber[] {
+  const count = reader.u8();
+  if (count > MEMBERS_MAX) throw new MalformedMessage(`${count} members: at most ${MEMBERS_MAX}`);
+  return [...reader.take(count)];
+}
 function readWal(reader: ByteReader): Uint8Array {
   const wal = reader.rest();
   if (wal.length > APPEND_BYTES_MAX) {
@@ -90,25 +115,26 @@ function readBoolean(reader: ByteReader): boolean {
 export function encodeProposerMessage(message: ProposerMessage): Uint8Array {
   switch (message.type) {
     case 'greeting': {
-      const writer = new ByteWriter(64).u8(TAG.greeting).u16(message.version);
+      const writer = new ByteWriter(80).u8(TAG.greeting).u16(message.version);
       writeId(writer, message.timelineId);
       writeU64(writer, message.systemIdentifier);
       writer.u53(message.startLsn).u16(message.postgresMajor).u53(message.term);
       writeId(writer, message.proposerId);
+      writeConfiguration(writer, message.configuration);
       return writer.done();
     }
     case 'voteRequest':
       return new ByteWriter(9).u8(TAG.vote).u53(message.term).done();
     case 'elected': {
-      const writer = new ByteWriter(21 + 16 * message.history.length).u8(TAG.elected);
-      writer.u53(message.term).u53(message.truncateAtLsn);
+      const writer = new ByteWriter(29 + 16 * message.history.length).u8(TAG.elected);
+      writer.u53(message.term).u53(message.truncateAtLsn).u53(message.beginLsn);
       writeHistory(writer, message.history);
       return writer.done();
     }
     case 'append': {
       const writer = new ByteWriter(APPEND_HEADER_BYTES + walLength(message)).u8(TAG.append);
       writer.u53(message.term).u53(message.beginLsn).u53(message.recordEndLsn).u53(message.commitLsn);
-      writer.u53(message.truncateLsn).u8(message.backupBy);
+      writer.u53(message.truncateLsn).u8(message.backupBy).u53(message.backupLsn);
       for (const part of message.wal) writer.bytes(part);
       return writer.done();
     }
@@ -147,6 +173,7 @@ function readProposerMessage(tag: number, reader: ByteReader): ProposerMessage {
         postgresMajor: reader.u16(),
         term: reader.u53(),
         proposerId: readId(reader),
+        configuration: readConfiguration(reader),
       };
     case TAG.vote:
       return { type: 'voteRequest', term: reader.u53() };
@@ -155,6 +182,7 @@ function readProposerMessage(tag: number, reader: ByteReader): ProposerMessage {
         type: 'elected',
         term: reader.u53(),
         truncateAtLsn: reader.lsn(),
+        beginLsn: reader.lsn(),
         history: readHistory(reader),
       };
     case TAG.append: {
@@ -166,6 +194,7 @@ function readProposerMessage(tag: number, reader: ByteReader): ProposerMessage {
         commitLsn: reader.lsn(),
         truncateLsn: reader.lsn(),
         backupBy: reader.u8(),
+        backupLsn: reader.lsn(),
       };
       const wal = readWal(reader);
       return { ...head, wal: wal.length === 0 ? [] : [wal] };
@@ -181,30 +210,31 @@ function readProposerMessage(tag: number, reader: ByteReader): ProposerMessage {
 
 export function encodeAcceptorMessage(message: AcceptorMessage): Uint8Array {
   switch (message.type) {
-    case 'greeting':
-      return new ByteWriter(12)
-        .u8(TAG.greeting)
-        .u16(message.version)
-        .u53(message.term)
-        .u8(message.acceptor)
-        .done();
+    case 'greeting': {
+      const writer = new ByteWriter(24).u8(TAG.greeting).u16(message.version);
+      writer.u53(message.term).u8(message.acceptor);
+      writeConfiguration(writer, message.configuration);
+      return writer.done();
+    }
     case 'vote': {
-      const writer = new ByteWriter(38 + 16 * message.history.length).u8(TAG.vote).u53(message.term);
+      const writer = new ByteWriter(46 + 16 * message.history.length).u8(TAG.vote).u53(message.term);
       writer
         .u8(message.given ? 1 : 0)
         .u53(message.flushLsn)
         .u53(message.commitLsn)
-        .u53(message.truncateLsn);
+        .u53(message.truncateLsn)
+        .u53(message.backupLsn);
       writeHistory(writer, message.history);
       return writer.done();
     }
     case 'position':
-      return new ByteWriter(33)
+      return new ByteWriter(41)
         .u8(TAG_POSITION)
         .u53(message.term)
         .u53(message.flushLsn)
         .u53(message.writtenLsn)
         .u53(message.commitLsn)
+        .u53(message.backupLsn)
         .done();
     case 'wal':
       return new ByteWriter(25 + message.wal.length)
@@ -216,6 +246,11 @@ export function encodeAcceptorMessage(message: AcceptorMessage): Uint8Array {
         .done();
     case 'room':
       return new ByteWriter(17).u8(TAG_ROOM).u53(message.term).u53(message.limitLsn).done();
+    case 'configuration': {
+      const writer = new ByteWriter(24).u8(TAG_CONFIGURATION).u53(message.term);
+      writeConfiguration(writer, message.configuration);
+      return writer.done();
+    }
     default:
       return assertNever(message, 'acceptor message');
   }
@@ -233,7 +268,13 @@ export function decodeAcceptorMessage(bytes: Uint8Array): AcceptorMessage {
 function readAcceptorMessage(tag: number, reader: ByteReader): AcceptorMessage {
   switch (tag) {
     case TAG.greeting:
-      return { type: 'greeting', version: reader.u16(), term: reader.u53(), acceptor: reader.u8() };
+      return {
+        type: 'greeting',
+        version: reader.u16(),
+        term: reader.u53(),
+        acceptor: reader.u8(),
+        configuration: readConfiguration(reader),
+      };
     case TAG.vote:
       return {
         type: 'vote',
@@ -242,6 +283,7 @@ function readAcceptorMessage(tag: number, reader: ByteReader): AcceptorMessage {
         flushLsn: reader.lsn(),
         commitLsn: reader.lsn(),
         truncateLsn: reader.lsn(),
+        backupLsn: reader.lsn(),
         history: readHistory(reader),
       };
     case TAG_POSITION:
@@ -251,6 +293,7 @@ function readAcceptorMessage(tag: number, reader: ByteReader): AcceptorMessage {
         flushLsn: reader.lsn(),
         writtenLsn: reader.lsn(),
         commitLsn: reader.lsn(),
+        backupLsn: reader.lsn(),
       };
     case TAG_WAL:
       return {
@@ -262,6 +305,8 @@ function readAcceptorMessage(tag: number, reader: ByteReader): AcceptorMessage {
       };
     case TAG_ROOM:
       return { type: 'room', term: reader.u53(), limitLsn: reader.lsn() };
+    case TAG_CONFIGURATION:
+      return { type: 'configuration', term: reader.u53(), configuration: readConfiguration(reader) };
     default:
       throw new MalformedMessage(`acceptor message of tag ${tag}`);
   }

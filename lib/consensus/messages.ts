@@ -2,17 +2,18 @@
  * What a proposer (in the compute) and an acceptor (a safekeeper) say to each other.
  *
  *   proposer                                   acceptor
- *      │ greeting ─────────────────────────────► │   which timeline, which proposer
- *      │ ◄──────────────────────────── greeting  │   the term it is in
+ *      │ greeting ─────────────────────────────► │   which timeline, which proposer, of which configuration
+ *      │ ◄──────────────────────────── greeting  │   the term and the configuration that it is in
  *      │ voteRequest ──────────────────────────► │
  *      │ ◄─────────────────────────────── vote   │   given or not, term history, flush position
- *      │ elected ──────────────────────────────► │   new term history; cut the log here
+ *      │ elected ──────────────────────────────► │   new term history; cut the log here, go on there
  *      │ ◄─────────────────────────── position   │
  *      │ append ───────────────────────────────► │   WAL, commit and truncate positions
  *      │ ◄─────────────────────────── position   │   what is durable
  *      │ read ─────────────────────────────────► │   WAL for a lagging acceptor (recovery)
  *      │ ◄──────────────────────────────── wal   │
  *      │ ◄─────────────────────────────── room   │   how much WAL it can take for now (where that is bounded)
+ *      │ ◄────────────────────── configuration   │   a newer one: the proposer must come again with it
  *      │ leave ────────────────────────────────► │   nothing will follow: back up the tail
  *
  * It is Neon's protocol (Raft's election and log matching with leaders apart from the logs, and term histories
@@ -20,10 +21,13 @@
  * cut and committed only at ends of whole WAL records, which the proposer, who decodes the WAL, tells along.
  */
 import type { Lsn } from '../postgres/lsn.ts';
+import type { AcceptorNumber, Configuration } from './configuration.ts';
 import type { TermHistory } from './term-history.ts';
 
+export type { AcceptorNumber };
+
 /** Of this message set; an acceptor refuses another one. */
-export const CONSENSUS_VERSION = 1;
+export const CONSENSUS_VERSION = 2;
 
 /** WAL bytes in one append or one answer to a read. */
 export const APPEND_BYTES_MAX = 1 << 20;
@@ -41,9 +45,6 @@ export interface TimelineIdentity {
   postgresMajor: number;
 }
 
-/** One acceptor: 1 to 3, the number in the safekeeper's name. */
-export type AcceptorNumber = number;
-
 export interface ProposerGreeting extends TimelineIdentity {
   type: 'greeting';
   version: number;
@@ -51,6 +52,7 @@ export interface ProposerGreeting extends TimelineIdentity {
   term: number;
   /** 32 lower-case hexadecimal digits, fresh for every proposer process: a vote is for one of them. */
   proposerId: string;
+  configuration: Configuration;
 }
 export interface VoteRequest {
   type: 'voteRequest';
@@ -63,6 +65,11 @@ export interface Elected {
   history: TermHistory;
   /** Where the acceptor's log stops being the proposer's: everything from here on is cut off. */
   truncateAtLsn: Lsn;
+  /**
+   * Where the log goes on: there, or, for an acceptor that lacks much, later. What lies between is in object storage
+   * (it ends with a finished segment), and the acceptor has it there and not in its own storage.
+   */
+  beginLsn: Lsn;
 }
 export interface Append {
   type: 'append';
@@ -76,6 +83,8 @@ export interface Append {
   truncateLsn: Lsn;
   /** Which acceptor copies finished segments to object storage. */
   backupBy: AcceptorNumber;
+  /** What is before it is in object storage, in finished segments. */
+  backupLsn: Lsn;
   /** At most APPEND_BYTES_MAX together; none to tell positions only. */
   wal: readonly Uint8Array[];
 }
@@ -98,6 +107,8 @@ export interface AcceptorGreeting {
   version: number;
   term: number;
   acceptor: AcceptorNumber;
+  /** Newer than the proposer's own: nothing else will be answered on this connection. */
+  configuration: Configuration;
 }
 export interface Vote {
   type: 'vote';
@@ -109,6 +120,7 @@ export interface Vote {
   flushLsn: Lsn;
   commitLsn: Lsn;
   truncateLsn: Lsn;
+  backupLsn: Lsn;
   /** Only entries that start at or before `flushLsn`. */
   history: TermHistory;
 }
@@ -124,6 +136,7 @@ export interface Position {
   /** End of the durable bytes. */
   writtenLsn: Lsn;
   commitLsn: Lsn;
+  backupLsn: Lsn;
 }
 /** Answer to `read`: whole or part of what was asked for; no bytes where the acceptor has none. */
 export interface ReadResponse {
@@ -142,7 +155,16 @@ export interface Room {
   term: number;
   limitLsn: Lsn;
 }
-export type AcceptorMessage = AcceptorGreeting | Vote | Position | ReadResponse | Room;
+/**
+ * The acceptor is in a newer configuration than the one that this connection was greeted with: told when it learns of
+ * it, and in answer to whatever comes over this connection afterwards.
+ */
+export interface Reconfigured {
+  type: 'configuration';
+  term: number;
+  configuration: Configuration;
+}
+export type AcceptorMessage = AcceptorGreeting | Vote | Position | ReadResponse | Room | Reconfigured;
 
 /** The `limitLsn` of an acceptor without one. */
 export const NO_LIMIT = Number.MAX_SAFE_INTEGER as Lsn;
@@ -163,6 +185,7 @@ export const REFUSALS = {
   unexpected: { code: 4401, retry: true },
   otherTimeline: { code: 4403, retry: false },
   otherVersion: { code: 4405, retry: false },
+  otherConfiguration: { code: 4406, retry: false },
   notSequential: { code: 4409, retry: true },
   displaced: { code: 4410, retry: true },
   wrongTruncation: { code: 4412, retry: true },

@@ -3,11 +3,13 @@
  *
  *   phase     campaign ── votes of a quorum ──► recovering ── a quorum has its history and log ──► leading
  *                any ── a higher term is met ──► superseded                    leading ── leave ──► left
+ *                any ── a newer configuration is met ──► the same, all acceptors disconnected; a candidate's votes are void
  *
  *   acceptor  disconnected ─► greeting ─► voting ─► voted ─► electing ─► streaming
  *                                            (leader: straight on)
  */
 import type { Lsn } from '../postgres/lsn.ts';
+import { acceptorsOf, quorumPosition, type Configuration } from './configuration.ts';
 import {
   NO_LIMIT,
   type AcceptorMessage,
@@ -25,7 +27,8 @@ export interface ProposerConfig {
   term: number;
   /** 32 lower-case hexadecimal digits, fresh for every process. */
   proposerId: string;
-  acceptors: readonly AcceptorNumber[];
+  /** The newest that the control plane has; a newer one may be met later. */
+  configuration: Configuration;
   limits: ProposerLimits;
 }
 export interface ProposerLimits {
@@ -38,6 +41,10 @@ export interface ProposerLimits {
   bufferBytesMax: number;
   /** WAL that no quorum has yet, above which no more should be taken from Postgres. */
   unwrittenBytesMax: number;
+  /** An acceptor that lacks more than this of what is in object storage goes on behind it, and has it there. */
+  catchUpBytesMax: number;
+  /** Committed WAL after which another acceptor is to copy it to object storage, where nothing new has arrived. */
+  backupStuckBytesMax: number;
 }
 export const DEFAULT_LIMITS: ProposerLimits = {
   appendsInFlightMax: 8,
@@ -45,6 +52,8 @@ export const DEFAULT_LIMITS: ProposerLimits = {
   coalescedBytesMax: 256 << 10,
   bufferBytesMax: 16 << 20,
   unwrittenBytesMax: 16 << 20,
+  catchUpBytesMax: 64 << 20,
+  backupStuckBytesMax: 128 << 20,
 };
 
 export type AcceptorPhase =
@@ -53,7 +62,7 @@ export type AcceptorPhase =
   | { phase: 'voting' }
   /** It has answered a candidate, who has no quorum yet. */
   | { phase: 'voted'; vote: Vote }
-  | { phase: 'electing'; cutLsn: Lsn }
+  | { phase: 'electing'; cutLsn: Lsn; beginLsn: Lsn }
   | {
       phase: 'streaming';
       /** Where the next append begins. */
@@ -66,6 +75,7 @@ export type AcceptorPhase =
       inFlight: readonly Lsn[];
       toldCommitLsn: Lsn;
       toldBackupBy: AcceptorNumber;
+      toldBackupLsn: Lsn;
       /** WAL that was asked of another acceptor for this one. */
       read: { from: AcceptorNumber; beginLsn: Lsn } | null;
     };
@@ -87,6 +97,7 @@ export interface ProposerState {
   readonly phase: ProposerPhase;
   /** The higher term that was met; 0 while there is none. */
   readonly supersededBy: number;
+  readonly configuration: Configuration;
   readonly votes: ReadonlyMap<AcceptorNumber, Vote>;
   /** From the election on: ends with this term's own entry. */
   readonly history: TermHistory;
@@ -95,6 +106,10 @@ export interface ProposerState {
   readonly commitLsn: Lsn;
   readonly truncateLsn: Lsn;
   readonly backupBy: AcceptorNumber;
+  /** The highest that an acceptor has told: what is before it is in object storage. */
+  readonly backupLsn: Lsn;
+  /** `commitLsn` when `backupBy` was named. */
+  readonly backupSinceLsn: Lsn;
   /** The one that a quorum can do without for the moment: it is fed in larger pieces. 0 while all are needed. */
   readonly trailing: AcceptorNumber;
   readonly buffer: WalBuffer;
@@ -109,16 +124,19 @@ export type ProposerInput =
   | { type: 'wal'; bytes: Uint8Array; recordEndLsn: Lsn }
   /** What the trailing acceptor lacks is to be sent now, and positions that no append has carried to an acceptor. */
   | { type: 'announce' }
+  /** From the control plane; an older one, or the same again, changes nothing. */
+  | { type: 'configure'; configuration: Configuration }
   | { type: 'leave' };
 
 export interface ProposerOutput {
   state: ProposerState;
   messages: { acceptor: AcceptorNumber; message: ProposerMessage }[];
-  /** Connections to be ended because the acceptor broke the protocol. */
-  disconnects: { acceptor: AcceptorNumber; detail: string }[];
+  /**
+   * Connections to be ended, before anything more is taken from them: the acceptor broke the protocol, or another
+   * configuration holds now. Who is still in `state.acceptors` is connected anew.
+   */
+  disconnects: { acceptor: AcceptorNumber; reason: 'fault' | 'reconfigured'; detail: string }[];
 }
-
-export const quorumOf = (config: ProposerConfig): number => Math.floor(config.acceptors.length / 2) + 1;
 
 export function startProposer(config: ProposerConfig): ProposerState {
   const { startLsn } = config.timeline;
@@ -126,33 +144,37 @@ export function startProposer(config: ProposerConfig): ProposerState {
     config,
     phase: 'campaign',
     supersededBy: 0,
+    configuration: config.configuration,
     votes: new Map(),
     history: [],
     termStartLsn: startLsn,
     commitLsn: startLsn,
     truncateLsn: startLsn,
     backupBy: 0,
+    backupLsn: startLsn,
+    backupSinceLsn: startLsn,
     trailing: 0,
     buffer: emptyBuffer(startLsn),
-    acceptors: config.acceptors.map((number) => ({
-      number,
-      at: { phase: 'disconnected' },
-      flushLsn: null,
-      limitLsn: NO_LIMIT,
-    })),
+    acceptors: acceptorsOf(config.configuration).map(newProgress),
   };
 }
+
+export const newProgress = (number: AcceptorNumber): AcceptorProgress => ({
+  number,
+  at: { phase: 'disconnected' },
+  flushLsn: null,
+  limitLsn: NO_LIMIT,
+});
 
 /**
  * False while a quorum is so far behind that Postgres should be held back. Bytes of an unfinished record count as
  * soon as they are durable: a record may be larger than the limit, and commits only whole.
  */
 export function wantsWal(state: ProposerState): boolean {
-  const written = state.acceptors.map(({ at, flushLsn }) =>
-    at.phase === 'streaming' ? at.writtenLsn : (flushLsn ?? state.termStartLsn),
-  );
-  written.sort((a, b) => b - a);
-  const durable = written[quorumOf(state.config) - 1];
+  const durable = quorumPosition(state.configuration, (member) => {
+    const { at, flushLsn } = state.acceptors.find(({ number }) => number === member)!;
+    return at.phase === 'streaming' ? at.writtenLsn : (flushLsn ?? state.termStartLsn);
+  })!;
   return state.buffer.endLsn - durable < state.config.limits.unwrittenBytesMax;
 }
 
@@ -172,7 +194,9 @@ const isBehind = (state: ProposerState, at: AcceptorPhase, limitLsn: Lsn): boole
 export const owesTo = (state: ProposerState, at: AcceptorPhase): at is Streaming =>
   at.phase === 'streaming' &&
   at.nextLsn >= state.buffer.endLsn &&
-  (at.toldCommitLsn < state.commitLsn || at.toldBackupBy !== state.backupBy);
+  (at.toldCommitLsn < state.commitLsn ||
+    at.toldBackupBy !== state.backupBy ||
+    at.toldBackupLsn < state.backupLsn);
 
 /** A state being changed within one step: its own copies of what a step may replace. */
 export interface Draft {

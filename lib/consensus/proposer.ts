@@ -7,7 +7,15 @@
  * superseded at once and for good, and from then on it sends nothing and commits nothing. This file holds the
  * election; what an elected proposer does is in replication.ts.
  */
+import type { Lsn } from '../postgres/lsn.ts';
 import { assert, assertNever } from '../assert.ts';
+import {
+  acceptorsOf,
+  describeConfiguration,
+  isQuorum,
+  sameConfiguration,
+  type Configuration,
+} from './configuration.ts';
 import {
   CONSENSUS_VERSION,
   NO_LIMIT,
@@ -18,8 +26,8 @@ import {
 } from './messages.ts';
 import {
   draftOf,
+  newProgress,
   progressOf,
-  quorumOf,
   setLimit,
   setPhase,
   type Draft,
@@ -35,6 +43,9 @@ import { emptyBuffer } from './wal-buffer.ts';
 export function stepProposer(state: ProposerState, input: ProposerInput): ProposerOutput {
   if (state.phase === 'superseded') return { state, messages: [], disconnects: [] };
   const draft = draftOf(state);
+  // An acceptor that was a member when its connection was made, and is none any more.
+  if ('acceptor' in input && !draft.state.acceptors.some(({ number }) => number === input.acceptor))
+    return draft;
   switch (input.type) {
     case 'connected':
       greet(draft, input.acceptor);
@@ -52,6 +63,9 @@ export function stepProposer(state: ProposerState, input: ProposerInput): Propos
     case 'announce':
       announce(draft);
       break;
+    case 'configure':
+      reconfigure(draft, input.configuration);
+      break;
     case 'leave':
       leave(draft);
       break;
@@ -62,13 +76,15 @@ export function stepProposer(state: ProposerState, input: ProposerInput): Propos
 }
 
 function greet(draft: Draft, acceptor: AcceptorNumber): void {
-  const { timeline, term, proposerId } = draft.state.config;
+  const { configuration, config } = draft.state;
+  const { timeline, term, proposerId } = config;
   const message = {
     type: 'greeting',
     version: CONSENSUS_VERSION,
     ...timeline,
     term,
     proposerId,
+    configuration,
   } as const;
   draft.messages.push({ acceptor, message });
   setPhase(draft, acceptor, { phase: 'greeting' });
@@ -91,6 +107,8 @@ function onMessage(draft: Draft, acceptor: AcceptorNumber, message: AcceptorMess
       return onReadResponse(draft, acceptor, message);
     case 'room':
       return onRoom(draft, acceptor, message);
+    case 'configuration':
+      return reconfigure(draft, message.configuration);
     default:
       return assertNever(message, 'acceptor message');
   }
@@ -103,16 +121,51 @@ function supersede(draft: Draft, term: number): void {
   draft.messages = [];
 }
 
+/**
+ * A newer configuration holds from now on. Every connection belongs to the one it was greeted with, so all of them are
+ * made anew. An elected proposer stays elected: no quorum of the newer configuration can have forgotten it without its
+ * hearing of a higher term (membership.ts). What was voted or counted is counted again, by the newer rule.
+ */
+function reconfigure(draft: Draft, configuration: Configuration): void {
+  const { state } = draft;
+  if (configuration.generation <= state.configuration.generation) return;
+  const detail = `configuration ${describeConfiguration(configuration)} holds now`;
+  for (const { number, at } of state.acceptors) {
+    if (at.phase === 'disconnected') continue;
+    draft.disconnects.push({ acceptor: number, reason: 'reconfigured', detail });
+  }
+  draft.messages = [];
+  const known = state.acceptors;
+  state.configuration = configuration;
+  state.votes = new Map();
+  state.acceptors = acceptorsOf(configuration).map((number) => {
+    const before = known.find((acceptor) => acceptor.number === number);
+    return before === undefined ? newProgress(number) : { ...before, at: { phase: 'disconnected' } };
+  });
+  state.trailing = 0;
+}
+
 function unexpected(draft: Draft, acceptor: AcceptorNumber, what: string): void {
   const { at } = progressOf(draft, acceptor);
-  draft.disconnects.push({ acceptor, detail: `${what} while ${at.phase}` });
+  draft.disconnects.push({ acceptor, reason: 'fault', detail: `${what} while ${at.phase}` });
 }
 
 function onGreeting(draft: Draft, acceptor: AcceptorNumber, message: AcceptorGreeting): void {
   if (progressOf(draft, acceptor).at.phase !== 'greeting') return unexpected(draft, acceptor, 'greeting');
   if (message.version !== CONSENSUS_VERSION || message.acceptor !== acceptor) {
     const detail = `acceptor ${message.acceptor} of version ${message.version}: ${acceptor}, ${CONSENSUS_VERSION} expected`;
-    draft.disconnects.push({ acceptor, detail });
+    draft.disconnects.push({ acceptor, reason: 'fault', detail });
+    return;
+  }
+  const { configuration } = draft.state;
+  if (message.configuration.generation > configuration.generation) {
+    return reconfigure(draft, message.configuration);
+  }
+  if (!sameConfiguration(message.configuration, configuration)) {
+    const detail =
+      `configuration ${describeConfiguration(message.configuration)} of acceptor ${acceptor}: ` +
+      `${describeConfiguration(configuration)} expected`;
+    draft.disconnects.push({ acceptor, reason: 'fault', detail });
     return;
   }
   draft.messages.push({ acceptor, message: { type: 'voteRequest', term: draft.state.config.term } });
@@ -128,7 +181,7 @@ function onVote(draft: Draft, acceptor: AcceptorNumber, vote: Vote): void {
   if (!vote.given) return supersede(draft, vote.term); // another process has this very term
   state.votes = new Map(state.votes).set(acceptor, vote);
   setPhase(draft, acceptor, { phase: 'voted', vote });
-  if (state.votes.size < quorumOf(state.config)) return;
+  if (!isQuorum(state.configuration, (member) => state.votes.has(member))) return;
   becomeElected(draft);
   for (const { number, at } of state.acceptors) {
     if (at.phase === 'voted') sendElected(draft, number, at.vote);
@@ -146,6 +199,7 @@ function becomeElected(draft: Draft): void {
   for (const vote of votes) {
     if (vote.commitLsn > state.commitLsn) state.commitLsn = vote.commitLsn;
     if (vote.truncateLsn > state.truncateLsn) state.truncateLsn = vote.truncateLsn;
+    if (vote.backupLsn > state.backupLsn) state.backupLsn = vote.backupLsn;
   }
   const { term } = state.config;
   state.termStartLsn = donor.flushLsn;
@@ -156,6 +210,7 @@ function becomeElected(draft: Draft): void {
   const own = { term, lsn: state.termStartLsn };
   state.history = [...pruneBefore(donor.history, state.truncateLsn), own];
   state.buffer = emptyBuffer(state.termStartLsn);
+  state.backupSinceLsn = state.commitLsn;
   state.phase = 'recovering';
 }
 
@@ -164,9 +219,25 @@ function sendElected(draft: Draft, acceptor: AcceptorNumber, vote: Vote): void {
   const cutLsn = commonEnd(history, vote);
   assert(cutLsn !== null, `acceptor ${acceptor} has a history that contradicts that of term ${config.term}`);
   assert(cutLsn >= vote.commitLsn, `acceptor ${acceptor}: cut at ${cutLsn}, committed ${vote.commitLsn}`);
-  const message = { type: 'elected', term: config.term, truncateAtLsn: cutLsn, history } as const;
+  const beginLsn = beginOf(draft, cutLsn, vote);
+  const message = {
+    type: 'elected',
+    term: config.term,
+    truncateAtLsn: cutLsn,
+    beginLsn,
+    history,
+  } as const;
   draft.messages.push({ acceptor, message });
-  setPhase(draft, acceptor, { phase: 'electing', cutLsn });
+  setPhase(draft, acceptor, { phase: 'electing', cutLsn, beginLsn });
+}
+
+/** Where an acceptor's log goes on: at its end, or, where it lacks much, behind what is in object storage. */
+function beginOf({ state }: Draft, cutLsn: Lsn, vote: Vote): Lsn {
+  if (vote.backupLsn > state.backupLsn) state.backupLsn = vote.backupLsn;
+  const { backupLsn, termStartLsn, commitLsn, config } = state;
+  const owned = termStartLsn > commitLsn ? termStartLsn : commitLsn;
+  const skips = backupLsn - cutLsn > config.limits.catchUpBytesMax && backupLsn <= owned;
+  return skips ? backupLsn : cutLsn;
 }
 
 /** Tells every acceptor that it has all there is, so that they back up the tail. Nothing may follow. */

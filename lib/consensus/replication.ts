@@ -22,15 +22,8 @@ import {
   type Room,
 } from './messages.ts';
 import { chooseBackup } from './backup.ts';
-import {
-  owesTo,
-  progressOf,
-  quorumOf,
-  setLimit,
-  setPhase,
-  type Draft,
-  type Streaming,
-} from './proposer-state.ts';
+import { quorumPosition } from './configuration.ts';
+import { owesTo, progressOf, setLimit, setPhase, type Draft, type Streaming } from './proposer-state.ts';
 import { chooseTrailing } from './trailing.ts';
 import { dropBefore, pushWal, sliceWal } from './wal-buffer.ts';
 
@@ -51,7 +44,7 @@ export function onPosition(draft: Draft, acceptor: AcceptorNumber, position: Pos
     if (position.flushLsn !== at.cutLsn) {
       return protocolFault(draft, acceptor, `flush ${position.flushLsn} after a cut at ${at.cutLsn}`);
     }
-    setPhase(draft, acceptor, streamingFrom(at.cutLsn), position.flushLsn);
+    setPhase(draft, acceptor, streamingFrom(at), position.flushLsn);
   } else if (at.phase === 'streaming') {
     if (position.flushLsn > at.sentRecordEndLsn || position.writtenLsn > at.nextLsn) {
       return protocolFault(draft, acceptor, `flush ${position.flushLsn} beyond ${at.sentRecordEndLsn}`);
@@ -62,41 +55,40 @@ export function onPosition(draft: Draft, acceptor: AcceptorNumber, position: Pos
   } else {
     return protocolFault(draft, acceptor, `position while ${at.phase}`);
   }
+  if (position.backupLsn > state.backupLsn) state.backupLsn = position.backupLsn;
   advanceCommit(draft);
   trimBuffer(draft);
   pumpAll(draft);
 }
 
-const streamingFrom = (nextLsn: Lsn): Streaming => ({
+const streamingFrom = ({ cutLsn, beginLsn }: { cutLsn: Lsn; beginLsn: Lsn }): Streaming => ({
   phase: 'streaming',
-  nextLsn,
-  writtenLsn: nextLsn,
-  sentRecordEndLsn: nextLsn,
+  nextLsn: beginLsn,
+  writtenLsn: beginLsn,
+  sentRecordEndLsn: cutLsn,
   inFlight: [],
   toldCommitLsn: 0 as Lsn,
   toldBackupBy: 0,
+  toldBackupLsn: 0 as Lsn,
   read: null,
 });
 
 function protocolFault(draft: Draft, acceptor: AcceptorNumber, detail: string): void {
-  draft.disconnects.push({ acceptor, detail });
+  draft.disconnects.push({ acceptor, reason: 'fault', detail });
 }
 
 function advanceCommit(draft: Draft): void {
   const { state } = draft;
-  const known: Lsn[] = [];
-  for (const { flushLsn } of state.acceptors) if (flushLsn !== null) known.push(flushLsn);
-  known.sort((a, b) => b - a);
-  const quorum = quorumOf(state.config);
-  if (known.length < quorum) return;
-  const durableLsn = known[quorum - 1];
-  if (durableLsn < state.termStartLsn) return;
+  const durableLsn = quorumPosition(state.configuration, (member) => progressOf(draft, member).flushLsn);
+  if (durableLsn === null || durableLsn < state.termStartLsn) return;
   if (state.phase === 'recovering') state.phase = 'leading';
   if (durableLsn > state.commitLsn) state.commitLsn = durableLsn;
-  if (known.length === state.acceptors.length) {
-    const everywhere = known[known.length - 1];
-    if (everywhere > state.truncateLsn) state.truncateLsn = everywhere;
+  let everywhere = durableLsn;
+  for (const { flushLsn } of state.acceptors) {
+    if (flushLsn === null) return;
+    if (flushLsn < everywhere) everywhere = flushLsn;
   }
+  if (everywhere > state.truncateLsn) state.truncateLsn = everywhere;
 }
 
 /** Drops what is committed and sent to everyone who streams, or committed and too much to keep. */
@@ -117,10 +109,17 @@ function trimBuffer(draft: Draft): void {
 export function pumpAll(draft: Draft): void {
   const { state } = draft;
   if (state.phase !== 'recovering' && state.phase !== 'leading') return;
-  state.backupBy = chooseBackup(state);
+  nameBackup(draft);
   state.trailing = chooseTrailing(state);
   for (const { number } of state.acceptors)
     pump(draft, number, number === state.trailing ? 'gather' : 'send');
+}
+
+function nameBackup({ state }: Draft): void {
+  const backupBy = chooseBackup(state);
+  if (backupBy === state.backupBy) return;
+  state.backupBy = backupBy;
+  state.backupSinceLsn = state.commitLsn;
 }
 
 /** `gather`: little WAL waits for `announce`. */
@@ -163,7 +162,7 @@ function sendAppend(
   wal: readonly Uint8Array[],
   { endLsn, recordEndLsn }: { endLsn: Lsn; recordEndLsn: Lsn },
 ): void {
-  const { config, commitLsn, truncateLsn, backupBy } = draft.state;
+  const { config, commitLsn, truncateLsn, backupBy, backupLsn } = draft.state;
   const message: Append = {
     type: 'append',
     term: config.term,
@@ -172,6 +171,7 @@ function sendAppend(
     commitLsn,
     truncateLsn,
     backupBy,
+    backupLsn,
     wal,
   };
   draft.messages.push({ acceptor, message });
@@ -182,6 +182,7 @@ function sendAppend(
     inFlight: wal.length === 0 ? at.inFlight : [...at.inFlight, endLsn],
     toldCommitLsn: commitLsn,
     toldBackupBy: backupBy,
+    toldBackupLsn: backupLsn,
   });
 }
 

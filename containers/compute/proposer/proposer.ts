@@ -9,6 +9,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
+import { firstConfiguration } from '../../../lib/consensus/configuration.ts';
 import { decodeAcceptorMessage, encodeProposerMessage } from '../../../lib/consensus/codec.ts';
 import {
   DEFAULT_LIMITS,
@@ -111,7 +112,7 @@ export class Proposer extends EventEmitter<ProposerEvents> {
       },
       term,
       proposerId: randomBytes(16).toString('hex'),
-      acceptors: Array.from({ length: SAFEKEEPER_COUNT }, (_, i) => i + 1),
+      configuration: firstConfiguration(Array.from({ length: SAFEKEEPER_COUNT }, (_, i) => i + 1)),
       limits: { ...DEFAULT_LIMITS, ...options.limits },
     });
     this.#flushedByPostgresLsn = this.#state.commitLsn;
@@ -258,9 +259,21 @@ export class Proposer extends EventEmitter<ProposerEvents> {
     this.#links.set(number, link);
   }
 
+  /** Links to whom there is none, none to whom is no member any more. */
+  #followConfiguration(): void {
+    const members = new Set(this.#state.acceptors.map(({ number }) => number));
+    for (const [number, link] of this.#links) {
+      if (members.has(number)) continue;
+      this.#links.delete(number);
+      void link.close();
+    }
+    for (const number of members) if (!this.#links.has(number)) this.#openLink(number);
+  }
+
   #expectsAnswer(number: number): boolean {
     const { acceptors } = this.#state;
-    const at = acceptors[number - 1].at;
+    const at = acceptors.find((acceptor) => acceptor.number === number)?.at;
+    if (at === undefined) return false;
     if (at.phase === 'greeting' || at.phase === 'voting' || at.phase === 'electing') return true;
     if (at.phase !== 'streaming') return false;
     if (at.inFlight.length > 0) return true;
@@ -298,9 +311,10 @@ export class Proposer extends EventEmitter<ProposerEvents> {
     for (const waiter of this.#waiters) if (this.#isCommitted(waiter.lsn)) waiter.resolve();
     this.#announceSoon(before);
     if (state.phase === 'leading') this.#leading.resolve();
-    for (const { acceptor, detail } of disconnects) {
-      this.#links.get(acceptor)?.restart(`broke the protocol: ${detail}`);
+    for (const { acceptor, reason, detail } of disconnects) {
+      this.#links.get(acceptor)?.restart(reason === 'fault' ? `broke the protocol: ${detail}` : detail);
     }
+    if (state.configuration !== before.configuration) this.#followConfiguration();
     if (wantsWal(state)) this.#replication?.resume();
     else this.#replication?.pause();
   }

@@ -1,6 +1,7 @@
 /**
  * What a safekeeper does with messages that no proposer of Ebb sends: the documented close code, its state unharmed.
  */
+import { firstConfiguration } from '../../../lib/consensus/configuration.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   APPEND_HEADER_BYTES,
@@ -81,12 +82,14 @@ const greeting: ProposerGreeting = {
   startLsn: START,
   postgresMajor: 18,
   term: TERM,
-  proposerId: 'f'.repeat(32),
+  proposerId: '1'.padStart(32, '0'), // the driver's, who was elected
+  configuration: firstConfiguration([1, 2, 3]),
 };
 const elected: Elected = {
   type: 'elected',
   term: TERM,
   truncateAtLsn: END,
+  beginLsn: END,
   history: [
     { term: 0, lsn: START },
     { term: TERM, lsn: START },
@@ -100,6 +103,7 @@ const append: Append = {
   commitLsn: END,
   truncateLsn: START,
   backupBy: 0,
+  backupLsn: START,
   wal: [new Uint8Array(8)],
 };
 
@@ -132,7 +136,7 @@ test.for<[string, Uint8Array | string, RefusalReason]>([
   ['more than any message', new Uint8Array(CONSENSUS_MESSAGE_BYTES_MAX + 1), 'oversize'],
   ['a vote before greeting', encodeProposerMessage({ type: 'voteRequest', term: 9 }), 'unexpected'],
   ['an append before greeting', appendBytes({}), 'unexpected'],
-  ['another version', encodeProposerMessage({ ...greeting, version: 2 }), 'otherVersion'],
+  ['another version', encodeProposerMessage({ ...greeting, version: 1 }), 'otherVersion'],
   ['another timeline', encodeProposerMessage({ ...greeting, timelineId: 'a'.repeat(32) }), 'otherTimeline'],
   ['another cluster', encodeProposerMessage({ ...greeting, systemIdentifier: 1n }), 'otherTimeline'],
   ['another start', encodeProposerMessage({ ...greeting, startLsn: END }), 'otherTimeline'],
@@ -223,7 +227,11 @@ test('a read of what is not there', async () => {
 test('lower terms are answered with the higher one, and change nothing', async () => {
   const before = await state();
   const hand = new Hand();
-  expect(await hand.ask({ ...greeting, term: 1 })).toMatchObject({ type: 'greeting', term: TERM });
+  const other = 'f'.repeat(32);
+  expect(await hand.ask({ ...greeting, term: 1, proposerId: other })).toMatchObject({
+    type: 'greeting',
+    term: TERM,
+  });
   const refusal = await hand.ask({ type: 'voteRequest', term: 1 });
   expect(refusal).toMatchObject({ type: 'vote', term: TERM, given: false });
   expect(await hand.ask({ type: 'voteRequest', term: TERM })).toMatchObject({ given: false });

@@ -2,6 +2,7 @@
  * A proposer over real WebSockets with made-up WAL: the pure step and the compute's own links, without Postgres.
  */
 import { AcceptorLink } from '../../../containers/compute/proposer/acceptor-link.ts';
+import { firstConfiguration } from '../../../lib/consensus/configuration.ts';
 import { decodeAcceptorMessage, encodeProposerMessage } from '../../../lib/consensus/codec.ts';
 import {
   DEFAULT_LIMITS,
@@ -35,7 +36,7 @@ export class Driver {
       },
       term,
       proposerId: (++lastId).toString(16).padStart(32, '0'),
-      acceptors: [1, 2, 3],
+      configuration: firstConfiguration([1, 2, 3]),
       limits: DEFAULT_LIMITS,
     });
     for (const n of acceptors) this.join(n);

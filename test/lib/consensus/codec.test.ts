@@ -28,6 +28,14 @@ const history = fc.uniqueArray(fc.nat(1e9), { minLength: 1, maxLength: 20 }).cha
     return t.map((value, i) => ({ term: value, lsn: lsn(l[i]) }));
   }),
 );
+const members = fc
+  .uniqueArray(fc.integer({ min: 1, max: 255 }), { minLength: 1, maxLength: 7 })
+  .map((numbers) => numbers.toSorted((a, b) => a - b));
+const configuration = fc.record({
+  generation: fc.integer({ min: 1, max: 2 ** 32 - 1 }),
+  members,
+  newMembers: fc.option(members),
+});
 const type = <T extends string>(name: T) => fc.constant(name);
 
 const proposerMessage: fc.Arbitrary<ProposerMessage> = fc.oneof(
@@ -40,9 +48,10 @@ const proposerMessage: fc.Arbitrary<ProposerMessage> = fc.oneof(
     postgresMajor: fc.nat(65535),
     term,
     proposerId: id,
+    configuration,
   }),
   fc.record({ type: type('voteRequest'), term }),
-  fc.record({ type: type('elected'), term, truncateAtLsn: position, history }),
+  fc.record({ type: type('elected'), term, truncateAtLsn: position, beginLsn: position, history }),
   fc.record({
     type: type('append'),
     term,
@@ -51,13 +60,14 @@ const proposerMessage: fc.Arbitrary<ProposerMessage> = fc.oneof(
     commitLsn: position,
     truncateLsn: position,
     backupBy: fc.nat(255),
+    backupLsn: position,
     wal: bytes.map((wal) => (wal.length === 0 ? [] : [wal])),
   }),
   fc.record({ type: type('read'), term, beginLsn: position, bytesMax: fc.nat(2 ** 32 - 1) }),
   fc.record({ type: type('leave'), term, commitLsn: position }),
 );
 const acceptorMessage: fc.Arbitrary<AcceptorMessage> = fc.oneof(
-  fc.record({ type: type('greeting'), version: fc.nat(65535), term, acceptor: fc.nat(255) }),
+  fc.record({ type: type('greeting'), version: fc.nat(65535), term, acceptor: fc.nat(255), configuration }),
   fc.record({
     type: type('vote'),
     term,
@@ -65,6 +75,7 @@ const acceptorMessage: fc.Arbitrary<AcceptorMessage> = fc.oneof(
     flushLsn: position,
     commitLsn: position,
     truncateLsn: position,
+    backupLsn: position,
     history,
   }),
   fc.record({
@@ -73,7 +84,9 @@ const acceptorMessage: fc.Arbitrary<AcceptorMessage> = fc.oneof(
     flushLsn: position,
     writtenLsn: position,
     commitLsn: position,
+    backupLsn: position,
   }),
+  fc.record({ type: type('configuration'), term, configuration }),
   fc.record({ type: type('wal'), term, beginLsn: position, recordEndLsn: position, wal: bytes }),
   fc.record({ type: type('room'), term, limitLsn: position }),
 );
@@ -134,6 +147,7 @@ test('lengths are checked against their maxima', () => {
     commitLsn: at,
     truncateLsn: at,
     backupBy: 1,
+    backupLsn: at,
     wal,
   });
   const half = new Uint8Array(APPEND_BYTES_MAX / 2);
@@ -143,12 +157,18 @@ test('lengths are checked against their maxima', () => {
     /1048577 bytes of WAL: at most 1048576/,
   );
 
-  const elected = encodeProposerMessage({ type: 'elected', term: 1, truncateAtLsn: at, history: [] });
+  const elected = encodeProposerMessage({
+    type: 'elected',
+    term: 1,
+    truncateAtLsn: at,
+    beginLsn: at,
+    history: [],
+  });
   expect(() => decodeProposerMessage(elected)).toThrow(/term history is empty/);
   const claim = elected.slice();
-  new DataView(claim.buffer).setUint32(17, 5000, true);
+  new DataView(claim.buffer).setUint32(25, 5000, true);
   expect(() => decodeProposerMessage(claim)).toThrow(/history of 5000 does not fit/);
-  new DataView(claim.buffer).setUint32(17, 0xffffffff, true);
+  new DataView(claim.buffer).setUint32(25, 0xffffffff, true);
   expect(() => decodeProposerMessage(claim)).toThrow(/history of 4294967295: at most 65536/);
   const beyond = encodeProposerMessage({ type: 'voteRequest', term: 7 }).slice();
   beyond.fill(0xff, 1);

@@ -20,6 +20,7 @@ import {
   encodeAcceptorMessage,
   encodeProposerMessage,
 } from '../../../lib/consensus/codec.ts';
+import { describeConfiguration, firstConfiguration } from '../../../lib/consensus/configuration.ts';
 import type { AcceptorMessage, ProposerMessage, TimelineIdentity } from '../../../lib/consensus/messages.ts';
 import {
   DEFAULT_LIMITS,
@@ -85,7 +86,8 @@ export class World {
   propose(number: number, term: number): void {
     const proposerId = number.toString(16).padStart(32, '0');
     const acceptors = [...this.acceptors.keys()];
-    const config = { timeline: TIMELINE, term, proposerId, acceptors, limits: this.#limits };
+    const configuration = firstConfiguration(acceptors);
+    const config = { timeline: TIMELINE, term, proposerId, configuration, limits: this.#limits };
     this.proposers.set(number, { state: startProposer(config), term, wal: [] });
   }
   /** The process is gone, and its connections with it. */
@@ -340,6 +342,8 @@ export function show(message: ProposerMessage | AcceptorMessage): string {
       const end = message.beginLsn + message.wal.length;
       return `wal term=${message.term} ${at(message.beginLsn)}..${at(end)} record=${at(message.recordEndLsn)}`;
     }
+    case 'configuration':
+      return `configuration ${describeConfiguration(message.configuration)}`;
     case 'leave':
       return `leave term=${message.term} commit=${at(message.commitLsn)}`;
     default:
