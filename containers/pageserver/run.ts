@@ -5,6 +5,7 @@
  *   exit 0  everything is in object storage, or a newer pageserver has the project
  *   exit 1  it could not start, or could not upload; nothing is lost, since the safekeepers still have the WAL
  */
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { flushCompileCache } from 'node:module';
@@ -14,6 +15,7 @@ import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
 import { HOST } from '../../lib/protocol/specs.ts';
 import { LayerError } from '../../lib/storage/layers/format.ts';
 import { readConfig } from './config.ts';
+import { noFailpoints } from './failpoints.ts';
 import { importTemplate } from './import/template.ts';
 import { LruBlockCache } from './layers/block-cache.ts';
 import { layerCodec } from './layers/codec.ts';
@@ -47,6 +49,7 @@ const metrics = newMetrics();
 const objects = { endpoint: config.storageEndpoint, bucket: 'ebb' };
 const context: PageserverContext = {
   generation,
+  owner: randomUUID(),
   diskFolder: config.diskFolder,
   settings: DEFAULT_SETTINGS,
   storage: withRetries(measured(withPlainReads(new S3Storage(objects), objects), metrics), {
@@ -83,6 +86,7 @@ const context: PageserverContext = {
     new WebSocket(
       `ws://${HOST.wal}/${n}/timelines/${timelineId}/wal?from=${encodeURIComponent(formatLsn(from))}`,
     ) as unknown as WalSocket,
+  failpoint: noFailpoints,
   sleep,
   onEvent: (what, details) => log.info(details, what),
   onError,

@@ -4,11 +4,13 @@
  * A layer being written is a `.partial` file until it is whole. Files that no index names are leftovers of an
  * earlier process and are removed when the timeline is attached.
  */
-import { open, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { open, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import type { LayerDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import { layerName } from '../../../lib/storage/layers/descriptor.ts';
 import type { IndexedLayer } from '../../../lib/storage/layers/timeline-index.ts';
 import { LayerWriter } from '../../../lib/storage/layers/writer.ts';
+import type { ObjectStorage } from '../remote/storage.ts';
+import { upload } from '../remote/upload.ts';
 import { StoredLayer, type LayerContext } from './stored-layer.ts';
 
 let partialNumber = 0;
@@ -64,7 +66,7 @@ export class LayerStore {
     if (layer.isUploaded) return;
     const { metrics, storage } = this.context;
     try {
-      await storage.put(layer.objectKey, await readFile(layer.path));
+      await uploadFile(storage, layer.objectKey, layer);
     } catch (error) {
       metrics.uploads.inc(1, { outcome: 'failed' });
       throw error;
@@ -89,4 +91,24 @@ export class LayerStore {
       return new StoredLayer(this.context, { descriptor, size, isLocal, isUploaded: true });
     });
   }
+}
+
+/** Puts the layer's file, a few parts of it in memory at a time; it is open only while a part is read. */
+function uploadFile(
+  storage: ObjectStorage,
+  key: string,
+  { path, size }: { path: string; size: number },
+): Promise<void> {
+  const read = async (offset: number, length: number): Promise<Uint8Array> => {
+    const file = await open(path);
+    try {
+      const bytes = new Uint8Array(length);
+      const { bytesRead } = await file.read(bytes, 0, length, offset);
+      if (bytesRead !== length) throw new Error(`${path}: ${offset + bytesRead} bytes, ${size} expected`);
+      return bytes;
+    } finally {
+      await file.close();
+    }
+  };
+  return upload(storage, key, { size, read });
 }

@@ -21,6 +21,7 @@ import {
   type Wanted,
 } from '../../../lib/storage/layers/reader.ts';
 import type { Version } from '../../../lib/storage/value.ts';
+import type { ReachFailpoint } from '../failpoints.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
 
@@ -35,6 +36,7 @@ export interface LayerContext {
   codec: LayerCodec;
   blockCache: BlockCache;
   metrics: Metrics;
+  failpoint: ReachFailpoint;
   /** Runs a download when there is room for one. */
   download: <T>(task: () => Promise<T>) => Promise<T>;
   onError: (error: unknown, what: string) => void;
@@ -257,6 +259,7 @@ export class StoredLayer implements LayerSource {
     this.#context.metrics.downloadedBytes.inc(bytes.length);
     const partial = `${this.path}.partial`;
     await writeFile(partial, bytes);
+    await this.#context.failpoint('download.before-rename');
     if (this.#isRetired) await rm(partial);
     else {
       await rename(partial, this.path);

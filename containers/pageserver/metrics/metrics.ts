@@ -76,7 +76,7 @@ function instruments() {
     // Object storage
     storageRequests: new Counter(
       `${P}_storage_requests_total`,
-      'Requests to object storage, each attempt for itself; outcome: ok, unavailable, refused, malformed',
+      'Requests to object storage, each attempt for itself; outcome: ok, unavailable, throttled, conflict, refused, malformed',
       ['operation', 'outcome'] as const,
     ),
     storageRequestSeconds: new Histogram(

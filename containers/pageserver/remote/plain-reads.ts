@@ -3,7 +3,13 @@
  * (workers/egress/), a GET is an HTTP GET. A pageserver that wakes reads first and writes much later, so the S3
  * client, which takes long to load, is loaded when the first reads are done.
  */
-import { StorageError, type ByteRange, type ObjectStorage } from './storage.ts';
+import {
+  codeOfStatus,
+  StorageError,
+  type ByteRange,
+  type ObjectStorage,
+  type TaggedObject,
+} from './storage.ts';
 
 export interface PlainReadsOptions {
   /** `http://storage.ebb.internal`. */
@@ -35,8 +41,7 @@ export function withPlainReads(storage: ObjectStorage, options: PlainReadsOption
       throw new StorageError('unavailable', `${what}: no answer: ${(error as Error).message}`, error);
     }
     if (status === 404) return null;
-    const refused = status >= 400 && status < 500 && ![408, 425, 429].includes(status);
-    throw new StorageError(refused ? 'refused' : 'unavailable', `${what}: ${status} ${text}`);
+    throw new StorageError(codeOfStatus(status), `${what}: ${status} ${text}`);
   }
 
   async function get(key: string, range?: ByteRange): Promise<Uint8Array | null> {
@@ -52,6 +57,13 @@ export function withPlainReads(storage: ObjectStorage, options: PlainReadsOption
       throw new StorageError('malformed', `get ${key}: ${bytes.length} bytes instead of ${range.length}`);
     return bytes;
   }
+
+  const getTagged = (key: string): Promise<TaggedObject | null> =>
+    request(`get ${key}`, `${bucket}/${encodeKey(key)}`, async (response) => {
+      const tag = response.headers.get('etag');
+      if (tag === null) throw new Error('an answer without an ETag');
+      return { bytes: new Uint8Array(await response.arrayBuffer()), tag };
+    });
 
   async function list(prefix: string): Promise<string[]> {
     const keys: string[] = [];
@@ -73,8 +85,10 @@ export function withPlainReads(storage: ObjectStorage, options: PlainReadsOption
 
   return {
     get,
+    getTagged,
     list,
-    put: (key, bytes) => storage.put(key, bytes),
+    put: (key, bytes, condition) => storage.put(key, bytes, condition),
+    beginParts: (key) => storage.beginParts(key),
     delete: (keys) => storage.delete(keys),
   };
 }

@@ -7,7 +7,15 @@
  * The client is loaded with the first request: that takes as long as all else that a pageserver does to start.
  */
 import type * as Sdk from '@aws-sdk/client-s3';
-import { StorageError, type ByteRange, type ObjectStorage } from './storage.ts';
+import {
+  codeOfStatus,
+  StorageError,
+  type ByteRange,
+  type ObjectStorage,
+  type PartsUpload,
+  type PutCondition,
+  type TaggedObject,
+} from './storage.ts';
 
 export interface S3Options {
   /** `http://storage.ebb.internal`, or an endpoint with a path. */
@@ -32,21 +40,33 @@ export class S3Storage implements ObjectStorage {
     return (this.#loading ??= loadClient(this.#options));
   }
 
-  async put(key: string, bytes: Uint8Array): Promise<void> {
-    await this.#attempt('put', key, ({ sdk, client }) =>
+  async put(key: string, bytes: Uint8Array, condition?: PutCondition): Promise<string> {
+    const answer = await this.#attempt('put', key, ({ sdk, client }) =>
       client.send(
         new sdk.PutObjectCommand({
           Bucket: this.#bucket,
           Key: key,
           Body: bytes,
           ContentLength: bytes.length,
+          ...conditionHeaders(condition),
         }),
       ),
     );
+    return this.#tag(key, answer.ETag);
   }
 
   async get(key: string, range?: ByteRange): Promise<Uint8Array | null> {
-    const bytes = await this.#attempt('get', key, async ({ sdk, client }) => {
+    const bytes = (await this.#get(key, range))?.bytes ?? null;
+    if (bytes !== null && range !== undefined && bytes.length !== range.length)
+      throw new StorageError('malformed', `get ${key}: ${bytes.length} bytes instead of ${range.length}`);
+    return bytes;
+  }
+  async getTagged(key: string): Promise<TaggedObject | null> {
+    const found = await this.#get(key);
+    return found === null ? null : { bytes: found.bytes, tag: this.#tag(key, found.tag) };
+  }
+  #get(key: string, range?: ByteRange): Promise<{ bytes: Uint8Array; tag: string | undefined } | null> {
+    return this.#attempt('get', key, async ({ sdk, client }) => {
       const Range = range && `bytes=${range.offset}-${range.offset + range.length - 1}`;
       try {
         const answer = await client.send(
@@ -56,15 +76,16 @@ export class S3Storage implements ObjectStorage {
             ...(Range === undefined ? {} : { Range }),
           }),
         );
-        return await answer.Body!.transformToByteArray();
+        return { bytes: await answer.Body!.transformToByteArray(), tag: answer.ETag };
       } catch (error) {
         if (error instanceof sdk.S3ServiceException && error.$metadata.httpStatusCode === 404) return null;
         throw error;
       }
     });
-    if (bytes !== null && range !== undefined && bytes.length !== range.length)
-      throw new StorageError('malformed', `get ${key}: ${bytes.length} bytes instead of ${range.length}`);
-    return bytes;
+  }
+  #tag(key: string, tag: string | undefined): string {
+    if (tag === undefined) throw new StorageError('malformed', `${key}: an answer without an ETag`);
+    return tag;
   }
 
   async list(prefix: string): Promise<string[]> {
@@ -94,6 +115,39 @@ export class S3Storage implements ObjectStorage {
       );
   }
 
+  async beginParts(key: string): Promise<PartsUpload> {
+    const target = { Bucket: this.#bucket, Key: key };
+    const { UploadId } = await this.#attempt('begin upload of', key, ({ sdk, client }) =>
+      client.send(new sdk.CreateMultipartUploadCommand(target)),
+    );
+    if (UploadId === undefined) throw new StorageError('malformed', `${key}: an upload without an id`);
+    const upload = { ...target, UploadId };
+    const parts = new Map<number, string>();
+    return {
+      put: async (PartNumber, bytes) => {
+        const answer = await this.#attempt(`put part ${PartNumber} of`, key, ({ sdk, client }) =>
+          client.send(
+            new sdk.UploadPartCommand({ ...upload, PartNumber, Body: bytes, ContentLength: bytes.length }),
+          ),
+        );
+        parts.set(PartNumber, this.#tag(key, answer.ETag));
+      },
+      complete: async () => {
+        const Parts = [...parts]
+          .map(([PartNumber, ETag]) => ({ PartNumber, ETag }))
+          .sort((a, b) => a.PartNumber - b.PartNumber);
+        await this.#attempt('complete upload of', key, ({ sdk, client }) =>
+          client.send(new sdk.CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } })),
+        );
+      },
+      abort: async () => {
+        await this.#attempt('abort upload of', key, ({ sdk, client }) =>
+          client.send(new sdk.AbortMultipartUploadCommand(upload)),
+        );
+      },
+    };
+  }
+
   async #attempt<T>(what: string, key: string, request: (loaded: Loaded) => Promise<T>): Promise<T> {
     const loaded = await this.#load();
     try {
@@ -101,12 +155,15 @@ export class S3Storage implements ObjectStorage {
     } catch (error) {
       const status =
         error instanceof loaded.sdk.S3ServiceException ? error.$metadata.httpStatusCode : undefined;
-      const refused =
-        status !== undefined && status >= 400 && status < 500 && ![408, 425, 429].includes(status);
       const message = `${what} ${key}: ${status ?? 'no answer'} ${(error as Error).name}: ${(error as Error).message}`;
-      throw new StorageError(refused ? 'refused' : 'unavailable', message, error);
+      throw new StorageError(codeOfStatus(status), message, error);
     }
   }
+}
+
+function conditionHeaders(condition: PutCondition | undefined) {
+  if (condition === undefined) return {};
+  return 'absent' in condition ? { IfNoneMatch: '*' } : { IfMatch: condition.tag };
 }
 
 interface Loaded {

@@ -22,14 +22,16 @@ export async function bootstrap(
   const lsn = parseLsn(remote.spec.startLsn);
   const { generation } = context;
   const descriptor = { kind: 'image', keys: ALL_KEYS, lsn, generation } satisfies ImageDescriptor;
-  const ready = (await context.firstLayer?.(remote.spec, descriptor)) ?? null;
-  const layer =
-    ready === null
-      ? await importLayer(context, store, remote.spec, descriptor)
-      : await store.add(descriptor, ready);
-  await store.upload(layer);
-  layer.close();
-  return RemoteIndex.create(remote, { lsn, previousLsn: INVALID_LSN }, [layer]);
+  return RemoteIndex.create(remote, { lsn, previousLsn: INVALID_LSN }, async () => {
+    const ready = (await context.firstLayer?.(remote.spec, descriptor)) ?? null;
+    const layer =
+      ready === null
+        ? await importLayer(context, store, remote.spec, descriptor)
+        : await store.add(descriptor, ready);
+    await store.upload(layer);
+    layer.close();
+    return [layer];
+  });
 }
 
 async function importLayer(

@@ -23,6 +23,7 @@ import { ReconstructError } from '../../../lib/storage/reconstruct.ts';
 import { imageValue, type Value } from '../../../lib/storage/value.ts';
 import type { LayerStore } from '../layers/layer-store.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
+import type { ReachFailpoint } from '../failpoints.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { TimelineReader } from '../read/timeline-reader.ts';
 import type { TimelineSettings } from './context.ts';
@@ -39,6 +40,7 @@ export interface CompactorOptions {
   generation: number;
   settings: TimelineSettings;
   metrics: Metrics;
+  failpoint: ReachFailpoint;
   onEvent: (what: string, details: Record<string, unknown>) => void;
   onError: (error: unknown, what: string) => void;
   onSuperseded: (error: SupersededError) => void;
@@ -186,7 +188,7 @@ export class Compactor {
     inputs: readonly StoredLayer[],
     fill: (write: (one: Parameters<LayerStore['create']>[0]) => Promise<void>) => Promise<void>,
   ): Promise<void> {
-    const { store, remote, stack, metrics, onEvent } = this.#options;
+    const { store, remote, stack, metrics, failpoint, onEvent } = this.#options;
     const kind = inputs.length === 0 ? 'image' : 'delta';
     const startedAt = performance.now();
     const outputs: StoredLayer[] = [];
@@ -195,11 +197,15 @@ export class Compactor {
         const layer = await store.create(one);
         if (layer !== null) outputs.push(layer);
       });
+      await remote.take();
+      await failpoint('compaction.before-upload');
       for (const output of outputs) {
         this.#checkStopped();
         await store.upload(output);
       }
+      await failpoint('compaction.before-index');
       await remote.publish({ insert: outputs, remove: inputs });
+      await failpoint('compaction.before-swap');
     } catch (error) {
       metrics.compactions.inc(1, { kind, outcome: error instanceof Stopped ? 'stopped' : 'failed' });
       for (const output of outputs) await output.retire();
@@ -218,9 +224,7 @@ export class Compactor {
     });
     if (inputs.length === 0) return;
     for (const input of inputs) await input.retire();
-    await remote.assertCurrent();
-    await store.context.storage.delete(inputs.map((input) => input.objectKey));
-    metrics.deletedObjects.inc(inputs.length);
+    await remote.deleteUnnamed(inputs);
   }
 
   #isFull(writer: LayerWriter): boolean {

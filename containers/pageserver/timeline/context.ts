@@ -5,6 +5,7 @@ import type { ImageDescriptor } from '../../../lib/storage/layers/descriptor.ts'
 import type { LayerCodec } from '../../../lib/storage/layers/format.ts';
 import type { BlockCache } from '../../../lib/storage/layers/reader.ts';
 import type { Emit } from '../../../lib/storage/value.ts';
+import type { ReachFailpoint } from '../failpoints.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { PageCache } from '../read/page-cache.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
@@ -40,6 +41,8 @@ export const DEFAULT_SETTINGS: TimelineSettings = {
 
 export interface PageserverContext {
   generation: number;
+  /** Of this process alone: of two processes with one generation, only one can take a timeline over. */
+  owner: string;
   /** The disposable disk. */
   diskFolder: string;
   settings: TimelineSettings;
@@ -55,6 +58,7 @@ export interface PageserverContext {
   /** The file of a timeline's first layer, where it is ready made; null: `importTemplate` gives what is in it. */
   firstLayer?: (spec: TimelineSpec, descriptor: ImageDescriptor) => Promise<Uint8Array | null>;
   openWal: (n: number, spec: TimelineSpec, from: Lsn) => WalSocket;
+  failpoint: ReachFailpoint;
   /** Waits; rejects when the pageserver exits. */
   sleep: (ms: number) => Promise<void>;
   /** Something worth a line in the log: attached, flushed, compacted. */

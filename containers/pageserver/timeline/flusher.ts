@@ -10,6 +10,7 @@ import { ALL_KEYS } from '../../../lib/storage/key.ts';
 import type { DeltaDescriptor } from '../../../lib/storage/layers/descriptor.ts';
 import type { LayerStore } from '../layers/layer-store.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
+import type { ReachFailpoint } from '../failpoints.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import { SupersededError } from './errors.ts';
 import type { FrozenLayer, LayerStack, Position } from './layer-stack.ts';
@@ -21,6 +22,7 @@ export interface FlusherOptions {
   remote: RemoteIndex;
   generation: number;
   metrics: Metrics;
+  failpoint: ReachFailpoint;
   /** The remote position has advanced. */
   onRemote: (position: Position) => void;
   onEvent: (what: string, details: Record<string, unknown>) => void;
@@ -98,11 +100,13 @@ export class Flusher {
   }
 
   async #flushAll(): Promise<void> {
-    const { stack } = this.#options;
+    const { stack, failpoint } = this.#options;
     this.#flushing = true;
     for (let frozen = stack.frozen[0]; frozen !== undefined && !this.#stopped; frozen = stack.frozen[0]) {
+      await failpoint('flush.before-write');
       const layer = await this.#retry(`flush of a layer`, () => this.#write(frozen));
       if (layer === undefined) break;
+      await failpoint('flush.after-write');
       if (layer !== null) {
         this.#options.metrics.flushedLayers.inc();
         this.#options.metrics.flushedBytes.inc(layer.size);
@@ -130,18 +134,25 @@ export class Flusher {
   }
 
   async #uploadAll(): Promise<void> {
-    const { store, remote } = this.#options;
+    const { store, remote, failpoint } = this.#options;
     this.#uploading = true;
     for (let next = this.#uploads[0]; next !== undefined && !this.#stopped; next = this.#uploads[0]) {
       const { layer, end } = next;
       const done = await this.#retry('upload of a layer', async () => {
-        if (layer !== null) await store.upload(layer);
+        if (layer !== null) {
+          await remote.take();
+          await failpoint('upload.before-layer');
+          await store.upload(layer);
+          await failpoint('upload.after-layer');
+        }
         await remote.publish({ insert: layer === null ? [] : [layer], position: end });
         return true;
       });
       if (done === undefined) break;
       const layerBytes = layer?.size ?? 0;
       this.#options.onEvent('uploaded', { lsn: formatLsn(end.lsn), layerBytes });
+      await failpoint('report.before');
+      if (this.#stopped) break;
       this.#uploads.shift();
       this.#options.onRemote(end);
       this.#progressed();

@@ -31,7 +31,7 @@ import { Flusher } from './flusher.ts';
 import { WalIngest } from './ingest.ts';
 import { LayerStack, type Position } from './layer-stack.ts';
 import { LsnWaiters } from './lsn-waiters.ts';
-import { RemoteIndex } from './remote-index.ts';
+import { RemoteIndex, type RemoteIndexOptions } from './remote-index.ts';
 import { WalReceiver } from './wal-receiver.ts';
 
 /** How long a request waits for an LSN that is not ingested yet. */
@@ -84,6 +84,7 @@ export class Timeline {
       blockCache: context.blockCache,
       metrics: context.metrics,
       download: context.download,
+      failpoint: context.failpoint,
       onError: context.onError,
     });
     const remoteOptions = {
@@ -92,12 +93,13 @@ export class Timeline {
       prefix: store.context.prefix,
       spec,
       generation: context.generation,
+      owner: context.owner,
+      metrics: context.metrics,
+      failpoint: context.failpoint,
+      sleep: context.sleep,
+      onError: context.onError,
     };
-    const remote =
-      (await RemoteIndex.open(remoteOptions)) ??
-      (origin.kind === 'branch'
-        ? RemoteIndex.unpublished(remoteOptions, branchPoint(origin))
-        : await bootstrap(context, store, remoteOptions));
+    const remote = (await RemoteIndex.open(remoteOptions)) ?? (await newIndex(context, store, remoteOptions));
     const stack = new LayerStack(
       remote.position,
       await store.load(remote.index.layers),
@@ -121,7 +123,8 @@ export class Timeline {
     parts: { store: LayerStore; remote: RemoteIndex; stack: LayerStack; ancestor: Timeline | null },
   ) {
     const { stack, store, remote, ancestor } = parts;
-    const { generation, settings, onError, onEvent, onSuperseded, sleep, pageCache, metrics } = context;
+    const { generation, settings, onError, onEvent, onSuperseded, sleep, pageCache, metrics, failpoint } =
+      context;
     this.spec = spec;
     this.startLsn = parseLsn(spec.startLsn);
     this.#context = context;
@@ -143,6 +146,7 @@ export class Timeline {
       generation,
       settings,
       metrics,
+      failpoint,
       onEvent,
       onError,
       onSuperseded,
@@ -153,6 +157,7 @@ export class Timeline {
       remote,
       generation,
       metrics,
+      failpoint,
       onRemote: () => {
         this.#receiver.report();
         this.#compactor.kick();
@@ -376,11 +381,29 @@ export class Timeline {
     const error = new TimelineError('stopping', `timeline ${this.spec.timelineId} is being stopped`);
     this.#waiters.fail(error);
     this.#flusher.stop(error);
+    this.#remote.close();
     void this.#compactor.stop();
     void this.#receiver.stop().then(() => {
       for (const layer of this.#stack.map.values()) layer.close();
       this.reader.close();
     });
+  }
+}
+
+/** Of a timeline that no pageserver has published yet. */
+async function newIndex(
+  context: PageserverContext,
+  store: LayerStore,
+  options: RemoteIndexOptions,
+): Promise<RemoteIndex> {
+  const { origin, timelineId } = options.spec;
+  switch (origin.kind) {
+    case 'template':
+      return bootstrap(context, store, options);
+    case 'branch':
+      return RemoteIndex.unpublished(options, branchPoint(origin));
+    case 'import':
+      throw new TimelineError('notFound', `timeline ${timelineId} was imported, and its index is not there`);
   }
 }
 

@@ -10,7 +10,11 @@ import { connect, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WebSocket, WebSocketServer } from 'ws';
-import type { ObjectStorage } from '../../../containers/pageserver/remote/storage.ts';
+import {
+  StorageError,
+  type ObjectStorage,
+  type PartsUpload,
+} from '../../../containers/pageserver/remote/storage.ts';
 import { lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
 import {
   decodePageResponse,
@@ -40,6 +44,7 @@ export class Outside {
   readonly #webSockets = new WebSocketServer({ noServer: true });
   readonly #streams = new Set<() => void>();
   readonly #sockets = new Set<Socket>();
+  readonly #uploads = new Map<string, PartsUpload>();
   commitLsn: Lsn;
   /** WAL before this is refused, as if it had been trimmed. */
   trimmedLsn: Lsn;
@@ -133,9 +138,25 @@ export class Outside {
     response: ServerResponse,
   ): Promise<void> {
     const key = decodeURIComponent(url.pathname).replace(/^\/ebb\/?/, '');
-    if (request.method === 'PUT') {
-      await this.storage.put(key, body);
-      response.end();
+    const uploadId = url.searchParams.get('uploadId');
+    if (uploadId !== null || url.searchParams.has('uploads')) {
+      await this.#answerParts(request, url, key, body, response);
+    } else if (request.method === 'PUT') {
+      const match = request.headers['if-match'];
+      const condition =
+        request.headers['if-none-match'] === '*'
+          ? ({ absent: true } as const)
+          : match === undefined
+            ? undefined
+            : { tag: match };
+      try {
+        response.setHeader('etag', await this.storage.put(key, body, condition));
+        response.end();
+      } catch (error) {
+        if (!(error instanceof StorageError)) throw error;
+        const status = { conflict: 412, refused: 403, throttled: 503, unavailable: 500, malformed: 500 };
+        response.writeHead(status[error.code]).end(`<Error><Code>${error.code}</Code></Error>`);
+      }
     } else if (request.method === 'DELETE') {
       await this.storage.delete([key]);
       response.writeHead(204).end();
@@ -152,8 +173,43 @@ export class Outside {
         key,
         ...(range === null ? [] : [{ offset, length: Number(range[2]) + 1 - offset }]),
       );
+      const tag = bytes === null ? undefined : (await this.storage.getTagged(key))?.tag;
+      if (tag !== undefined) response.setHeader('etag', tag);
       if (bytes === null) response.writeHead(404).end('<Error><Code>NoSuchKey</Code></Error>');
       else response.writeHead(range === null ? 200 : 206).end(bytes);
+    }
+  }
+
+  async #answerParts(
+    request: IncomingMessage,
+    url: URL,
+    key: string,
+    body: Uint8Array,
+    response: ServerResponse,
+  ): Promise<void> {
+    const id = url.searchParams.get('uploadId');
+    if (id === null) {
+      const begun = `upload-${this.#uploads.size + 1}`;
+      this.#uploads.set(begun, await this.storage.beginParts(key));
+      response.end(
+        `<InitiateMultipartUploadResult><UploadId>${begun}</UploadId></InitiateMultipartUploadResult>`,
+      );
+      return;
+    }
+    const parts = this.#uploads.get(id);
+    if (parts === undefined) {
+      response.writeHead(404).end('<Error><Code>NoSuchUpload</Code></Error>');
+    } else if (request.method === 'PUT') {
+      const number = url.searchParams.get('partNumber')!;
+      await parts.put(Number(number), body);
+      response.setHeader('etag', `"part-${number}"`);
+      response.end();
+    } else if (request.method === 'DELETE') {
+      await parts.abort();
+      response.writeHead(204).end();
+    } else {
+      await parts.complete();
+      response.end('<CompleteMultipartUploadResult></CompleteMultipartUploadResult>');
     }
   }
 }

@@ -16,11 +16,13 @@ describe('memory', () => {
 
 describe('folder', () => {
   let root: string;
+  let storage: FolderStorage;
   beforeAll(async () => {
     root = await mkdtemp(join(tmpdir(), 'ebb-storage-'));
+    storage = new FolderStorage(root);
   });
   afterAll(() => rm(root, { recursive: true, force: true }));
-  storageSuite(() => new FolderStorage(root));
+  storageSuite(() => storage);
 
   test.each(['', '/a', 'a//b', '../a', 'a/../b', 'a/.'])('refuses the key %j', async (key) => {
     await expect(new FolderStorage(root).put(key, new Uint8Array(1))).rejects.toMatchObject({

@@ -1,7 +1,9 @@
 /** A pageserver's timelines in one process: storage in memory, safekeepers that a test holds, small layers. */
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { noFailpoints, type ReachFailpoint } from '../../../../containers/pageserver/failpoints.ts';
 import { LruBlockCache } from '../../../../containers/pageserver/layers/block-cache.ts';
 import { layerCodec } from '../../../../containers/pageserver/layers/codec.ts';
 import { limiter } from '../../../../containers/pageserver/layers/limiter.ts';
@@ -170,12 +172,14 @@ export function testContext(options: {
   generation: number;
   settings?: Partial<TimelineSettings>;
   diskFolder?: string;
+  failpoint?: ReachFailpoint;
 }): TestContext {
   const diskFolder = options.diskFolder ?? mkdtempSync(join(tmpdir(), 'ebb-pageserver-'));
   const errors: TestContext['errors'] = [];
   const { promise: superseded, resolve: onSuperseded } = Promise.withResolvers<unknown>();
   return {
     generation: options.generation,
+    owner: randomUUID(),
     diskFolder,
     settings: { ...TINY, ...options.settings },
     storage: options.storage,
@@ -186,6 +190,7 @@ export function testContext(options: {
     download: limiter(2),
     importTemplate: importTinyTemplate,
     openWal: (n, _, from) => options.safekeepers.connect(n, from),
+    failpoint: options.failpoint ?? noFailpoints,
     sleep: () => new Promise((resolve) => setTimeout(resolve, 1)),
     onEvent: () => {},
     onError: (error, what) => errors.push({ error, what }),

@@ -2,48 +2,19 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
+import { noFailpoints } from '../../../../containers/pageserver/failpoints.ts';
+import { newMetrics } from '../../../../containers/pageserver/metrics/metrics.ts';
 import { MemoryStorage } from '../../../../containers/pageserver/remote/memory.ts';
 import { StorageError } from '../../../../containers/pageserver/remote/storage.ts';
 import { RemoteIndex } from '../../../../containers/pageserver/timeline/remote-index.ts';
 import { Timeline } from '../../../../containers/pageserver/timeline/timeline.ts';
 import { crc32c } from '../../../../lib/postgres/crc32c.ts';
-import { lsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
-import {
-  CHECKPOINT_KEY,
-  kindRange,
-  relationPageKey,
-  relationSizeKey,
-  slruPageKey,
-  type Key,
-} from '../../../../lib/storage/key.ts';
+import { lsn } from '../../../../lib/postgres/lsn.ts';
 import { layerName } from '../../../../lib/storage/layers/descriptor.ts';
 import { decodeIndex, timelinePrefix } from '../../../../lib/storage/layers/timeline-index.ts';
-import { decodeSize } from '../../../../lib/storage/value.ts';
-import type { MemoryStore } from '../../../support/memory-store.ts';
-import {
-  FakeSafekeepers,
-  modelOf,
-  spec,
-  START_LSN,
-  SYSTEM_IDENTIFIER,
-  testContext,
-  type TestContext,
-} from './support.ts';
-import { WalBuilder } from './wal-builder.ts';
-
-const RELATIONS = [16384, 16385, 16386];
-
-/** `count` pages and commits, each page of a few relations overwritten again and again. */
-function someWal(count: number, seed = 1): WalBuilder {
-  const wal = new WalBuilder(START_LSN, SYSTEM_IDENTIFIER);
-  let state = seed;
-  const random = (max: number) => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) % max;
-  for (let i = 0; i < count; i++) {
-    if (random(3) === 0) wal.commit(700 + i);
-    else wal.page(RELATIONS[random(3)], random(12), seed * 1000 + i);
-  }
-  return wal;
-}
+import { FakeSafekeepers, modelOf, spec, START_LSN, testContext, type TestContext } from './support.ts';
+import { expectSame, idle, someWal } from './some-wal.ts';
+import type { WalBuilder } from './wal-builder.ts';
 
 const objectKey = (name: string) => timelinePrefix(spec.projectId, spec.timelineId) + name;
 
@@ -63,31 +34,6 @@ async function attach(
   return { timeline, context };
 }
 
-/** Everything that the timeline says as of `at` equals what the model says. */
-async function expectSame(timeline: Timeline, model: MemoryStore, at: Lsn): Promise<void> {
-  const truth = model.view(at);
-  const view = timeline.view(await timeline.waitFor(at));
-  for (const kind of ['database', 'relationMap', 'slruSegment', 'relationSize'] as const) {
-    const [expected, found] = [truth, view].map((each) => Array.fromAsync(each.scan(kindRange(kind))));
-    expect(await found, kind).toEqual(await expected);
-  }
-  const keys: Key[] = [CHECKPOINT_KEY, slruPageKey('pg_xact', 0, 0)];
-  for (const relNumber of RELATIONS) {
-    const relation = { spcOid: 1663, dbOid: 5, relNumber, fork: 0 };
-    const size = await truth.get(relationSizeKey(relation));
-    for (let block = 0; block < (size === null ? 0 : decodeSize(size)); block++)
-      keys.push(relationPageKey(relation, block));
-  }
-  for (const key of keys) {
-    const [expected, found] = [await truth.get(key), await view.get(key)];
-    expect(found === null ? null : crc32c(found), `key of kind ${key.charCodeAt(0)}`).toBe(
-      expected === null ? null : crc32c(expected),
-    );
-  }
-}
-const idle = async (timeline: Timeline): Promise<void> => {
-  while (!timeline.isIdle) await new Promise((resolve) => setTimeout(resolve, 1));
-};
 const layerCount = (timeline: Timeline, kind: 'level0' | 'delta' | 'image') =>
   timeline
     .status()
@@ -386,12 +332,18 @@ describe('generations', () => {
     prefix: objectKey(''),
     spec,
     generation,
+    owner: `process ${generation}`,
+    metrics: newMetrics(),
+    failpoint: noFailpoints,
+    sleep: () => Promise.resolve(),
+    onError: () => {},
   });
+  const noLayers = () => Promise.resolve([]);
   const at = (position: number) => ({ lsn: lsn(position), previousLsn: lsn(position - 8) });
 
   test('what the older one published before our fence is never forgotten, whoever dies when', async () => {
     const storage = new MemoryStorage();
-    const first = await RemoteIndex.create(options(storage, 1), at(800), []);
+    const first = await RemoteIndex.create(options(storage, 1), at(800), noLayers);
     const second = (await RemoteIndex.open(options(storage, 2)))!;
     expect(second.position).toEqual(at(800));
     await first.publish({ position: at(1600) });
@@ -407,7 +359,7 @@ describe('generations', () => {
 
   test('after our fence the older one may put its index, but learns that it must not report it', async () => {
     const storage = new MemoryStorage();
-    const first = await RemoteIndex.create(options(storage, 1), at(800), []);
+    const first = await RemoteIndex.create(options(storage, 1), at(800), noLayers);
     const second = (await RemoteIndex.open(options(storage, 2)))!;
     await second.take();
     await expect(first.publish({ position: at(1600) })).rejects.toMatchObject({ name: 'SupersededError' });
@@ -416,16 +368,51 @@ describe('generations', () => {
     expect((await RemoteIndex.open(options(storage, 3)))!.position).toEqual(at(800));
   });
 
+  test('of two processes of one generation, one takes the timeline over', async () => {
+    const storage = new MemoryStorage();
+    await RemoteIndex.create(options(storage, 1), at(800), noLayers);
+    const [one, other] = await Promise.all(
+      ['one', 'other'].map(async (owner) => (await RemoteIndex.open({ ...options(storage, 2), owner }))!),
+    );
+    await one.take();
+    await expect(other.take()).rejects.toThrow('another process');
+    await one.publish({ position: at(1600) });
+    await expect(other.publish({ position: at(2400) })).rejects.toMatchObject({ name: 'SupersededError' });
+    const again = (await RemoteIndex.open({ ...options(storage, 2), owner: 'one' }))!;
+    await again.publish({ position: at(2400) });
+    expect((await RemoteIndex.open(options(storage, 3)))!.position).toEqual(at(2400));
+  });
+
+  test('a put that is in doubt is settled before anything else is published, and arrives too late to undo it', async () => {
+    const storage = new MemoryStorage();
+    const remote = await RemoteIndex.create(options(storage, 1), at(800), noLayers);
+    const late: (() => Promise<unknown>)[] = [];
+    const put = storage.put.bind(storage);
+    let lost = 6;
+    storage.put = async (...args) => {
+      if (lost === 0 || !args[0].endsWith('.json')) return put(...args);
+      // Of six puts each second one takes effect though it is not answered; the others arrive when all is done.
+      if (lost-- % 2 === 0) await put(...args).catch(() => undefined);
+      else late.push(() => put(...args));
+      throw new StorageError('unavailable', 'no answer');
+    };
+    await Promise.all([1600, 2400, 3200].map((lsn) => remote.publish({ position: at(lsn) })));
+    expect(remote.position).toEqual(at(3200));
+    expect(late.length).toBe(3);
+    for (const arrive of late) await arrive().catch(() => undefined);
+    expect((await RemoteIndex.open(options(storage, 2)))!.position).toEqual(at(3200));
+  });
+
   test('of two that make the timeline at once, the newer one wins', async () => {
     const storage = new MemoryStorage();
     const newer = new Promise<void>((resolve, reject) => {
       storage.before = ({ name, key }) => {
         if (name !== 'put' || !key.endsWith('index-00000001.json')) return;
         storage.before = null;
-        return RemoteIndex.create(options(storage, 2), at(1600), []).then(() => resolve(), reject);
+        return RemoteIndex.create(options(storage, 2), at(1600), noLayers).then(() => resolve(), reject);
       };
     });
-    await expect(RemoteIndex.create(options(storage, 1), at(800), [])).rejects.toMatchObject({
+    await expect(RemoteIndex.create(options(storage, 1), at(800), noLayers)).rejects.toMatchObject({
       name: 'SupersededError',
     });
     await newer;
@@ -434,7 +421,7 @@ describe('generations', () => {
 
   test('old fences and indexes do not pile up', async () => {
     const storage = new MemoryStorage();
-    await RemoteIndex.create(options(storage, 1), at(800), []);
+    await RemoteIndex.create(options(storage, 1), at(800), noLayers);
     for (let generation = 2; generation < 10; generation++) {
       const index = (await RemoteIndex.open(options(storage, generation)))!;
       await index.take();
@@ -464,7 +451,7 @@ class DyingStorage extends MemoryStorage {
     for (const [key, bytes] of this.objects) survivor.objects.set(key, bytes);
     return survivor;
   }
-  async #step(change: () => Promise<void>): Promise<void> {
+  async #step<T>(change: () => Promise<T>): Promise<T> {
     if (this.changes < this.#changesMax) {
       this.changes++;
       return change();
@@ -472,8 +459,8 @@ class DyingStorage extends MemoryStorage {
     this.#died();
     return new Promise(() => {});
   }
-  override put(key: string, bytes: Uint8Array): Promise<void> {
-    return this.#step(() => super.put(key, bytes));
+  override put(...args: Parameters<MemoryStorage['put']>): Promise<string> {
+    return this.#step(() => super.put(...args));
   }
   override delete(keys: readonly string[]): Promise<void> {
     return this.#step(() => super.delete(keys));

@@ -1,0 +1,3 @@
+/** What the pageservers that are killed ingest: enough for several uploads and compactions. */
+export const KILLED_WAL = [160, 7] as const;
+export const KILLED_SETTINGS = { openLayerBytesMax: 120_000, quietMs: 5 };
