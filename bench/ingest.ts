@@ -10,7 +10,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LruBlockCache } from '../containers/pageserver/layers/block-cache.ts';
 import { layerCodec } from '../containers/pageserver/layers/codec.ts';
+import { noFailpoints } from '../containers/pageserver/failpoints.ts';
+import { DiskCache } from '../containers/pageserver/layers/disk-cache.ts';
 import { LayerStore } from '../containers/pageserver/layers/layer-store.ts';
+import { RangeCache } from '../containers/pageserver/layers/range-cache.ts';
 import { newMetrics } from '../containers/pageserver/metrics/metrics.ts';
 import { MemoryStorage } from '../containers/pageserver/remote/memory.ts';
 import type { Lsn } from '../lib/postgres/lsn.ts';
@@ -57,6 +60,10 @@ function fill(valueBytes: number, blockOf: (i: number) => number): MemoryLayer {
   }
   return layer;
 }
+const metrics = newMetrics();
+const fail = (error: unknown): never => {
+  throw error;
+};
 const store = await LayerStore.open({
   timelineId: 'be'.repeat(16),
   folder,
@@ -64,11 +71,12 @@ const store = await LayerStore.open({
   storage: new MemoryStorage(),
   codec: layerCodec,
   blockCache: new LruBlockCache(1 << 20),
-  metrics: newMetrics(),
+  metrics,
+  disk: new DiskCache({ bytesMax: Infinity, metrics, onError: fail }),
+  ranges: new RangeCache(1 << 20),
+  failpoint: noFailpoints,
   download: (task) => task(),
-  onError: (error) => {
-    throw error;
-  },
+  onError: fail,
 });
 /** As the flusher writes a frozen layer. */
 async function write(layer: MemoryLayer): Promise<number> {

@@ -1,4 +1,5 @@
 /** What the pageserver is told by its environment (lib/protocol/specs.ts), checked. */
+import { statfs } from 'node:fs/promises';
 import { CONTAINER_PORT, ENV, HOST, type PageserverSpec } from '../../lib/protocol/specs.ts';
 
 export interface PageserverConfig {
@@ -9,6 +10,8 @@ export interface PageserverConfig {
   port: number;
   storageEndpoint: string;
   logLevel: string;
+  /** Bound of the layer files on disk; null: by the disk's size. */
+  diskBytesMax: number | null;
 }
 
 /** Throws an Error that names the variable. */
@@ -21,6 +24,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): PageserverConfig {
     port: Number(environment[`PORT_${CONTAINER_PORT.http}`] ?? CONTAINER_PORT.http),
     storageEndpoint: `http://${HOST.storage}`,
     logLevel: environment['EBB_LOG_LEVEL'] ?? 'info',
+    diskBytesMax: readBytes(ENV.diskBytesMax, environment[ENV.diskBytesMax]),
   };
 }
 
@@ -41,4 +45,21 @@ function readSpec(text: string | undefined): PageserverSpec {
       `${ENV.spec} is no pageserver specification: ${JSON.stringify({ ...spec, sessionToken: '…' })}`,
     );
   return spec;
+}
+
+function readBytes(name: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const bytes = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(bytes) || bytes === 0)
+    throw new Error(`${name} is no number of bytes: ${text}`);
+  return bytes;
+}
+
+/** Most that layer files take of a disk whose bound is not configured; its other half is for what is not uploaded yet. */
+const DISK_BYTES_DEFAULT_MAX = 20 * 2 ** 30;
+
+export async function diskBytesMax(config: PageserverConfig): Promise<number> {
+  if (config.diskBytesMax !== null) return config.diskBytesMax;
+  const { bsize, blocks } = await statfs(config.diskFolder);
+  return Math.min(DISK_BYTES_DEFAULT_MAX, Math.floor((bsize * blocks) / 2));
 }

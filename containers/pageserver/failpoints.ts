@@ -26,6 +26,7 @@ export const FAILPOINTS = {
   'delete.between-objects': 'some of the objects are deleted',
   'delete.after-objects': 'all of them are',
   'download.before-rename': 'a layer is downloaded into a partial file',
+  'evict.before-remove': 'readers go to the object; the file is still there',
 } as const;
 
 export type Failpoint = keyof typeof FAILPOINTS;

@@ -14,13 +14,15 @@ import { pino } from 'pino';
 import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
 import { HOST } from '../../lib/protocol/specs.ts';
 import { LayerError } from '../../lib/storage/layers/format.ts';
-import { readConfig } from './config.ts';
+import { diskBytesMax, readConfig } from './config.ts';
 import { noFailpoints } from './failpoints.ts';
 import { importTemplate } from './import/template.ts';
 import { LruBlockCache } from './layers/block-cache.ts';
 import { layerCodec } from './layers/codec.ts';
+import { DiskCache } from './layers/disk-cache.ts';
 import { limiter } from './layers/limiter.ts';
 import { newMetrics } from './metrics/metrics.ts';
+import { RangeCache } from './layers/range-cache.ts';
 import { Pageserver } from './pageserver.ts';
 import { PageCache } from './read/page-cache.ts';
 import { measured } from './remote/measured.ts';
@@ -35,6 +37,7 @@ import { watchIdle } from './watch-idle.ts';
 
 const PAGE_CACHE_BYTES = 128 << 20;
 const BLOCK_CACHE_BYTES = 48 << 20;
+const RANGE_CACHE_BYTES = 16 << 20;
 const DOWNLOADS_MAX = 4;
 
 const config = readConfig(process.env);
@@ -64,6 +67,8 @@ const context: PageserverContext = {
   }),
   codec: layerCodec,
   blockCache: new LruBlockCache(BLOCK_CACHE_BYTES),
+  disk: new DiskCache({ bytesMax: await diskBytesMax(config), metrics, onError }),
+  ranges: new RangeCache(RANGE_CACHE_BYTES),
   pageCache: new PageCache(PAGE_CACHE_BYTES),
   metrics,
   download: limiter(DOWNLOADS_MAX),

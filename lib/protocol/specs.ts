@@ -31,6 +31,8 @@ export const ENV = {
   spec: 'EBB_SPEC',
   /** Folder for the disposable disk; default /var/lib/ebb. */
   disk: 'EBB_DISK',
+  /** Pageserver: most bytes of layer files on that disk; default half of it, at most 20 GiB. */
+  diskBytesMax: 'EBB_DISK_BYTES_MAX',
   /** Address to listen on; default 0.0.0.0; the one-machine engine sets 127.0.0.1. */
   listen: 'EBB_LISTEN',
   /** Compute: `fuse`, `plain`, or `auto` (default: FUSE where it can be mounted). */

@@ -1,13 +1,15 @@
 /**
  * One layer of a timeline, wherever its bytes are: a file of the local disk, or an object that is read in ranges
- * while the whole of it is being downloaded.
+ * until the whole of it has been downloaded, if that is worth its room (disk-cache.ts).
+ *
+ *   local ──evict──► absent ──ranges──► downloading ──► local
  *
  * The local file is a cache. One whose checksums do not hold is thrown away, and the read goes to the object.
  * A retired layer (replaced by compaction) stays readable for the reads that found it before; its file is closed
  * and its object may be deleted when the last of them is done.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { assert } from '../../../lib/assert.ts';
 import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import type { Key, KeyRange } from '../../../lib/storage/key.ts';
@@ -24,6 +26,8 @@ import type { Version } from '../../../lib/storage/value.ts';
 import type { ReachFailpoint } from '../failpoints.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
+import type { CachedLayer, DiskCache } from './disk-cache.ts';
+import type { RangeCache } from './range-cache.ts';
 
 /** What all layers of a timeline share. */
 export interface LayerContext {
@@ -35,6 +39,8 @@ export interface LayerContext {
   storage: ObjectStorage;
   codec: LayerCodec;
   blockCache: BlockCache;
+  disk: DiskCache;
+  ranges: RangeCache;
   metrics: Metrics;
   failpoint: ReachFailpoint;
   /** Runs a download when there is room for one. */
@@ -44,15 +50,14 @@ export interface LayerContext {
 
 /** A layer up to this size is read when all of it is here; one request is quicker than one for each block. */
 const WHOLE_BYTES_MAX = 8 << 20;
-/** What is read at once of a larger one. */
-const CHUNK_BYTES = 1 << 20;
-
+/** A download is written in pieces of this size, which bounds its memory. */
+const PIECE_BYTES = 8 << 20;
 const FROM_DISK = { from: 'disk' } as const;
 const FROM_STORAGE = { from: 'storage' } as const;
 
 let layerNumber = 0;
 
-export class StoredLayer implements LayerSource {
+export class StoredLayer implements LayerSource, CachedLayer {
   readonly descriptor: LayerDescriptor;
   /** Bytes of the file. */
   readonly size: number;
@@ -66,8 +71,8 @@ export class StoredLayer implements LayerSource {
   /** What `#reader` resolved to. */
   #opened: LayerReader | null = null;
   #downloading: Promise<void> | null = null;
-  /** Of the object, by number, while it is downloaded. */
-  readonly #chunks = new Map<number, Promise<Uint8Array>>();
+  /** Of the object, by ranges, since it was last here. */
+  #rangeBytes = 0;
   #users = 0;
   #isRetired = false;
   #onUnused: (() => void) | null = null;
@@ -83,6 +88,7 @@ export class StoredLayer implements LayerSource {
     this.name = layerName(layer.descriptor);
     this.#isLocal = layer.isLocal;
     this.#isUploaded = layer.isUploaded;
+    if (layer.isLocal) context.disk.add(this);
   }
   get path(): string {
     return `${this.#context.folder}/${this.name}`;
@@ -98,6 +104,7 @@ export class StoredLayer implements LayerSource {
   }
   uploaded(): void {
     this.#isUploaded = true;
+    this.#context.disk.makeRoom();
   }
 
   /** Between these two the layer can be read, whatever becomes of it. */
@@ -105,21 +112,37 @@ export class StoredLayer implements LayerSource {
     this.#users++;
   }
   release(): void {
-    if (--this.#users === 0) this.#onUnused?.();
+    if (--this.#users > 0) return;
+    this.#onUnused?.();
+    this.#context.disk.makeRoom();
   }
   /** The layer is in no map any more: forgets its file, and resolves when nobody reads it. */
   async retire(): Promise<void> {
     this.#isRetired = true;
     if (this.#users > 0) await new Promise<void>((resolve) => (this.#onUnused = resolve));
+    this.#context.disk.remove(this);
     await rm(this.path, { force: true });
     this.#isLocal = false;
     this.close();
   }
+  get isEvictable(): boolean {
+    return this.#isUploaded && this.#users === 0;
+  }
+  async evict(): Promise<void> {
+    this.#isLocal = false;
+    this.#rangeBytes = 0;
+    this.#closeFile();
+    await this.#context.failpoint('evict.before-remove');
+    if (!this.#isLocal) await rm(this.path, { force: true });
+  }
   close(): void {
-    if (this.#file !== null) closeSync(this.#file);
-    this.#file = null;
+    this.#closeFile();
     this.#reader = null;
     this.#opened = null;
+  }
+  #closeFile(): void {
+    if (this.#file !== null) closeSync(this.#file);
+    this.#file = null;
   }
 
   /** As LayerReader.collect. */
@@ -195,43 +218,28 @@ export class StoredLayer implements LayerSource {
     return this.#isLocal ? this.#readLocal(offset, length) : this.#readAbsent(offset, length);
   }
   #readLocal(offset: number, length: number): Uint8Array {
+    this.#context.disk.touch(this);
     this.#file ??= openSync(this.path, 'r');
     const bytes = new Uint8Array(length);
     const count = readSync(this.#file, bytes, 0, length, offset);
     return count === length ? bytes : bytes.subarray(0, count);
   }
   async #readAbsent(offset: number, length: number): Promise<Uint8Array> {
-    const download = this.#startDownload();
-    if (this.size <= WHOLE_BYTES_MAX) {
-      await download;
-      if (this.#isLocal) return this.#readLocal(offset, length);
+    if (this.#context.disk.isWorthFetching(this, this.#rangeBytes)) {
+      const download = this.#startDownload();
+      if (this.size <= WHOLE_BYTES_MAX) {
+        await download;
+        if (this.#isLocal) return this.#readLocal(offset, length);
+      }
     }
-    return this.#readRemote(offset, length);
-  }
-  /** By whole chunks, which are kept while the file is not here: neighbours are read next. */
-  async #readRemote(offset: number, length: number): Promise<Uint8Array> {
-    const first = Math.floor(offset / CHUNK_BYTES);
-    const end = Math.ceil((offset + length) / CHUNK_BYTES);
-    const chunks = await Promise.all(Array.from({ length: end - first }, (_, i) => this.#chunk(first + i)));
-    const from = offset - first * CHUNK_BYTES;
-    if (chunks.length === 1) return chunks[0].subarray(from, from + length);
-    return new Uint8Array(Buffer.concat(chunks).subarray(from, from + length));
-  }
-  #chunk(number: number): Promise<Uint8Array> {
-    const known = this.#chunks.get(number);
-    if (known !== undefined) return known;
-    const fetched = this.#fetchChunk(number);
-    this.#chunks.set(number, fetched);
-    fetched.catch(() => this.#chunks.delete(number));
-    return fetched;
-  }
-  async #fetchChunk(number: number): Promise<Uint8Array> {
-    const offset = number * CHUNK_BYTES;
-    const range = { offset, length: Math.min(CHUNK_BYTES, this.size - offset) };
-    this.#context.metrics.rangeReads.inc();
-    const bytes = await this.#context.storage.get(this.objectKey, range);
-    if (bytes === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);
-    return bytes;
+    const { ranges, metrics, storage } = this.#context;
+    return ranges.read(this.#cacheId, { offset, length, size: this.size }, async (range) => {
+      metrics.rangeReads.inc();
+      this.#rangeBytes += range.length;
+      const bytes = await storage.get(this.objectKey, range);
+      if (bytes === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);
+      return bytes;
+    });
   }
 
   /** Resolves when the download that is under way has ended, however it has. */
@@ -246,25 +254,32 @@ export class StoredLayer implements LayerSource {
           this.#context.onError(error, `download of ${this.name}`);
         },
       )
-      .finally(() => {
-        this.#downloading = null;
-        this.#chunks.clear();
-      });
+      .finally(() => (this.#downloading = null));
     return this.#downloading;
   }
   async #download(): Promise<void> {
-    const bytes = await this.#context.storage.get(this.objectKey);
-    if (bytes === null || bytes.length !== this.size)
-      throw new LayerError('corrupt', `layer object ${this.objectKey} has not ${this.size} bytes`);
-    this.#context.metrics.downloadedBytes.inc(bytes.length);
+    const { storage, metrics, failpoint, disk } = this.#context;
     const partial = `${this.path}.partial`;
-    await writeFile(partial, bytes);
-    await this.#context.failpoint('download.before-rename');
-    if (this.#isRetired) await rm(partial);
-    else {
-      await rename(partial, this.path);
-      this.#isLocal = true;
+    const file = await open(partial, 'w');
+    try {
+      for (let offset = 0; offset < this.size; offset += PIECE_BYTES) {
+        const range = { offset, length: Math.min(PIECE_BYTES, this.size - offset) };
+        const bytes = await storage.get(this.objectKey, range);
+        if (bytes === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);
+        await file.write(bytes);
+        metrics.downloadedBytes.inc(bytes.length);
+      }
+    } catch (error) {
+      await rm(partial, { force: true });
+      throw error;
+    } finally {
+      await file.close();
     }
+    await failpoint('download.before-rename');
+    if (this.#isRetired) return rm(partial);
+    await rename(partial, this.path);
+    this.#isLocal = true;
+    disk.add(this);
   }
 
   /** True when a damaged local file was dropped and the object can be read in its place. */
@@ -273,6 +288,7 @@ export class StoredLayer implements LayerSource {
     if (!(error instanceof LayerError || isMissing) || !this.#isLocal || !this.#isUploaded) return false;
     this.#context.onError(error, `local file of ${this.name}, dropped`);
     this.#isLocal = false;
+    this.#context.disk.remove(this);
     this.close();
     await rm(this.path, { force: true });
     return true;

@@ -6,6 +6,8 @@ import type { LayerCodec } from '../../../lib/storage/layers/format.ts';
 import type { BlockCache } from '../../../lib/storage/layers/reader.ts';
 import type { Emit } from '../../../lib/storage/value.ts';
 import type { ReachFailpoint } from '../failpoints.ts';
+import type { DiskCache } from '../layers/disk-cache.ts';
+import type { RangeCache } from '../layers/range-cache.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { PageCache } from '../read/page-cache.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
@@ -49,6 +51,8 @@ export interface PageserverContext {
   storage: ObjectStorage;
   codec: LayerCodec;
   blockCache: BlockCache & { readonly hits: number; readonly misses: number };
+  disk: DiskCache;
+  ranges: RangeCache;
   pageCache: PageCache;
   metrics: Metrics;
   /** Runs a download when there is room for one. */

@@ -82,6 +82,8 @@ export class Timeline {
       storage: context.storage,
       codec: context.codec,
       blockCache: context.blockCache,
+      disk: context.disk,
+      ranges: context.ranges,
       metrics: context.metrics,
       download: context.download,
       failpoint: context.failpoint,

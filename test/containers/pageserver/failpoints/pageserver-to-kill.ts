@@ -14,7 +14,7 @@ import { Timeline } from '../../../../containers/pageserver/timeline/timeline.ts
 import { CHECKPOINT_KEY } from '../../../../lib/storage/key.ts';
 import { idle, someWal } from '../timeline/some-wal.ts';
 import { FakeSafekeepers, spec, testContext } from '../timeline/support.ts';
-import { KILLED_SETTINGS, KILLED_WAL } from './killed-workload.ts';
+import { KILLED_DISK_BYTES, KILLED_SETTINGS, KILLED_WAL } from './killed-workload.ts';
 
 const [folder, diskFolder, generation, failpoint, times] = process.argv.slice(2);
 let left = Number(times);
@@ -29,6 +29,7 @@ const context = testContext({
   generation: Number(generation),
   settings: KILLED_SETTINGS,
   diskFolder,
+  diskBytesMax: KILLED_DISK_BYTES,
   failpoint: async (name: Failpoint) => {
     if (name === failpoint && --left === 0) process.kill(process.pid, 'SIGKILL');
   },

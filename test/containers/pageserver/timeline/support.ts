@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { noFailpoints, type ReachFailpoint } from '../../../../containers/pageserver/failpoints.ts';
 import { LruBlockCache } from '../../../../containers/pageserver/layers/block-cache.ts';
 import { layerCodec } from '../../../../containers/pageserver/layers/codec.ts';
+import { DiskCache } from '../../../../containers/pageserver/layers/disk-cache.ts';
 import { limiter } from '../../../../containers/pageserver/layers/limiter.ts';
+import { RangeCache } from '../../../../containers/pageserver/layers/range-cache.ts';
 import { newMetrics } from '../../../../containers/pageserver/metrics/metrics.ts';
 import { PageCache } from '../../../../containers/pageserver/read/page-cache.ts';
 import type { ObjectStorage } from '../../../../containers/pageserver/remote/storage.ts';
@@ -172,10 +174,13 @@ export function testContext(options: {
   generation: number;
   settings?: Partial<TimelineSettings>;
   diskFolder?: string;
+  diskBytesMax?: number;
   failpoint?: ReachFailpoint;
 }): TestContext {
   const diskFolder = options.diskFolder ?? mkdtempSync(join(tmpdir(), 'ebb-pageserver-'));
   const errors: TestContext['errors'] = [];
+  const onError = (error: unknown, what: string) => void errors.push({ error, what });
+  const metrics = newMetrics();
   const { promise: superseded, resolve: onSuperseded } = Promise.withResolvers<unknown>();
   return {
     generation: options.generation,
@@ -186,14 +191,16 @@ export function testContext(options: {
     codec: layerCodec,
     blockCache: new LruBlockCache(1 << 20),
     pageCache: new PageCache(200_000),
-    metrics: newMetrics(),
+    metrics,
+    disk: new DiskCache({ bytesMax: options.diskBytesMax ?? Infinity, metrics, onError }),
+    ranges: new RangeCache(1 << 20),
     download: limiter(2),
     importTemplate: importTinyTemplate,
     openWal: (n, _, from) => options.safekeepers.connect(n, from),
     failpoint: options.failpoint ?? noFailpoints,
     sleep: () => new Promise((resolve) => setTimeout(resolve, 1)),
     onEvent: () => {},
-    onError: (error, what) => errors.push({ error, what }),
+    onError,
     onSuperseded,
     errors,
     superseded,
