@@ -6,7 +6,7 @@
  *
  * What is not uploaded yet is kept whatever the bound says: it exists nowhere else. Whether an absent layer is worth its room is
  * decided by what has been read of it: while there is room it is downloaded at once; when another file would have to go,
- * ranges of it are read until they have cost a quarter of its size.
+ * ranges of it are read until they have cost as much as the whole: then at most twice what was needed has been fetched.
  */
 import type { Metrics } from '../metrics/metrics.ts';
 
@@ -17,9 +17,6 @@ export interface CachedLayer {
   /** Drops the file; reads go to the object from here on. */
   evict(): Promise<void>;
 }
-
-/** Part of a layer's size that ranges of it may cost before the whole of it is fetched in another's place. */
-const WORTH_FETCHING = 0.25;
 
 export class DiskCache {
   readonly #bytesMax: number;
@@ -65,7 +62,7 @@ export class DiskCache {
   /** Whether an absent layer of which `bytesRead` have been fetched so far should be downloaded whole. */
   isWorthFetching(layer: CachedLayer, bytesRead: number): boolean {
     if (layer.size > this.#bytesMax) return false;
-    return this.#bytes + layer.size <= this.#bytesMax || bytesRead >= layer.size * WORTH_FETCHING;
+    return this.#bytes + layer.size <= this.#bytesMax || bytesRead >= layer.size;
   }
 
   /** Evicts until the bound holds, as far as it can. Called also when a layer has become evictable. */

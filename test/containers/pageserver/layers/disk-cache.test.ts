@@ -64,8 +64,8 @@ describe('eviction', () => {
     const layer = new FakeLayer(40);
     expect(cache.isWorthFetching(layer, 0)).toBe(true);
     cache.add(new FakeLayer(70));
-    expect(cache.isWorthFetching(layer, 9)).toBe(false);
-    expect(cache.isWorthFetching(layer, 10)).toBe(true);
+    expect(cache.isWorthFetching(layer, 39)).toBe(false);
+    expect(cache.isWorthFetching(layer, 40)).toBe(true);
     expect(cache.isWorthFetching(new FakeLayer(101), 101), 'larger than the disk').toBe(false);
   });
 });
