@@ -94,6 +94,8 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
   async suspend(): Promise<void> {
     await this.#container.stop('/suspend');
     this.#noteActivity({ suspendedAt: new Date().toISOString() });
+    const config = this.#config;
+    if (config?.travel === true) await this.#travelEnded(config);
   }
 
   async remove(): Promise<void> {

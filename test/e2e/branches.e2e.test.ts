@@ -3,11 +3,13 @@
  * travel by connection options over psql, pg and POST /sql; suspend and wake; and all of it after kill -9 of everything.
  */
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { neon, neonConfig } from '@neondatabase/serverless';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startEbb, type Ebb } from '../support/ebb.ts';
+import { partOf } from '../support/inside.ts';
 
 const run = promisify(execFile);
 
@@ -190,6 +192,36 @@ describe('a history', () => {
     await expect(rows(url(null, 'neon_timestamp:2999-01-01T00:00Z'))).rejects.toMatchObject({
       code: '22023',
     });
+  });
+
+  test('what was written in the past is gone when its compute has ended', async () => {
+    const { endpoint } = await ebb.inspectProject();
+    const suspend = (seconds: number) =>
+      api('PATCH', `/endpoints/${endpoint.id}`, { endpoint: { suspend_timeout_seconds: seconds } });
+    await suspend(1);
+    const at = url(null, `neon_lsn:${second.lsn}`);
+    await insert(at, 'in vain');
+    const travellers = () =>
+      partOf(ebb.pid, 'compute').filter(({ pid }) =>
+        readFileSync(`/proc/${pid}/environ`, 'latin1').includes('"endpointId":"ep-at-'),
+      );
+    expect(travellers().length).toBeGreaterThan(0);
+    await ebb.waitFor(() => travellers().length === 0, 90_000, 'the computes of the past to end');
+    expect(await rows(at)).toEqual(['first', 'second']);
+    await suspend(0);
+  });
+
+  test('an endpoint at a time of the past stays; each of its computes begins anew', async () => {
+    const made = await api<{ endpoint: Endpoint }>('POST', '/endpoints', {
+      endpoint: { branch_id: main.id, type: 'read_only', timestamp: first.time },
+    });
+    expect(made.status).toBe(201);
+    const { id } = made.json.endpoint;
+    await insert(url(id), 'in vain');
+    expect(await rows(url(id))).toEqual(['first', 'in vain']);
+    await api('POST', `/endpoints/${id}/suspend`);
+    expect(await rows(url(id))).toEqual(['first']);
+    expect((await api('DELETE', `/endpoints/${id}`)).status).toBe(200);
   });
 
   test('a branch is restored to an earlier point; its endpoint stays, and what it had is kept under a name', async () => {
