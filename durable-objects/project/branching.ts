@@ -44,7 +44,7 @@ export interface RestoreRequest {
 }
 
 const now = () => new Date().toISOString();
-const newTimelineId = (): string => crypto.randomUUID().replaceAll('-', '');
+export const newTimelineId = (): string => crypto.randomUUID().replaceAll('-', '');
 
 export class Branching {
   readonly #parts: BranchingParts;

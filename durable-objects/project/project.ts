@@ -26,7 +26,13 @@ import type {
   ProjectSpecForCompute,
   TravelResult,
 } from '../contracts.ts';
-import { Branching, type NewBranch, type NewEndpoint, type RestoreRequest } from './branching.ts';
+import {
+  Branching,
+  newTimelineId,
+  type NewBranch,
+  type NewEndpoint,
+  type RestoreRequest,
+} from './branching.ts';
 import { LogPoints, parsePoint } from './log-points.ts';
 import { orRefused, Refusal, type Refused } from './refusal.ts';
 import { prepareTables } from './schema.ts';
@@ -76,7 +82,6 @@ const hex = (bytes: number): string =>
   [...crypto.getRandomValues(new Uint8Array(bytes))]
     .map((byte) => byte.toString(16).padStart(2, '0'))
     .join('');
-export const newTimelineId = (): string => hex(16);
 
 export class Project extends DurableObject<Env> implements ProjectRpcForCompute {
   readonly #store: ProjectStore;
@@ -385,6 +390,8 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     const row = this.#store.exists ? this.#store.endpoint(endpointId) : null;
     if (row === null) return Promise.resolve({ ok: false, config: null });
     const branch = this.#store.branch(row.branch_id)!;
+    if (branch.hidden === 1 && this.#travels.beginAnew(endpointId))
+      return Promise.resolve({ ok: false, config: this.#configOf(row) });
     if (branch.timeline_id !== timelineId) return Promise.resolve({ ok: false, config: this.#configOf(row) });
     if (branch.hidden === 1) this.#sweepLater();
     this.#settle(timelineId);

@@ -3,12 +3,13 @@
  * discarded when its compute ends.
  *
  *   a connection names an LSN or a time ──► the endpoint that is there already, or a new one (ephemeral)
- *   its compute ends                    ──► ephemeral: endpoint, branch, safekeepers and layers are removed
+ *   its compute ends, or another starts ──► ephemeral: endpoint, branch, safekeepers and layers are removed
  *                                           asked for by the API: the branch begins anew at the same LSN
  */
 import { formatLsn } from '../../lib/postgres/lsn.ts';
-import type { EndpointConfig, PointText } from '../contracts.ts';
-import { Branching, type BranchingParts, type NewEndpoint } from './branching.ts';
+import type { TimelineSpec } from '../../lib/protocol/specs.ts';
+import type { PointText } from '../contracts.ts';
+import { Branching, newTimelineId, type BranchingParts, type NewEndpoint } from './branching.ts';
 import { parsePoint, type BranchPoint } from './log-points.ts';
 import { Refusal } from './refusal.ts';
 import type { EndpointRow, TravelRow } from './store.ts';
@@ -181,24 +182,35 @@ export class Travels {
     if (await this.#parts.compute(row.endpoint_id).release(null)) await this.#forget(row);
   }
   async #renew(row: TravelRow): Promise<void> {
-    const { store, timelines, transaction, compute, configOf } = this.#parts;
+    const { store, timelines, compute, configOf } = this.#parts;
     const endpoint = store.endpoint(row.endpoint_id)!;
-    const before = store.branch(endpoint.branch_id)!;
-    const term = store.term(before.timeline_id);
-    const old = timelines.get(before.timeline_id)!;
-    const ancestor = timelines.get(row.timeline_id);
-    if (ancestor === null || old.spec.origin.kind !== 'branch') return;
-    const spec = { ...old.spec, timelineId: crypto.randomUUID().replaceAll('-', '') };
-    const next: EndpointConfig = { ...configOf(endpoint), timeline: spec };
-    if (!(await compute(row.endpoint_id).release(next))) return;
+    const { timeline_id: timelineId } = store.branch(endpoint.branch_id)!;
+    const term = store.term(timelineId);
+    const spec = { ...timelines.get(timelineId)!.spec, timelineId: newTimelineId() };
+    if (!(await compute(row.endpoint_id).release({ ...configOf(endpoint), timeline: spec }))) return;
+    // Where a compute has started meanwhile it began anew by itself, and has another timeline.
+    if (store.term(timelineId) === term) this.#replaceTimeline(row, spec);
+  }
+
+  /** A compute of the endpoint is about to start: true when there is another timeline now, with nothing written to it. */
+  beginAnew(endpointId: string): boolean {
+    const { store, timelines } = this.#parts;
+    const row = store.travel(endpointId);
+    if (row === null || !this.#isDirty(row)) return false;
+    const { timeline_id: timelineId } = store.branch(store.endpoint(endpointId)!.branch_id)!;
+    this.#replaceTimeline(row, { ...timelines.get(timelineId)!.spec, timelineId: newTimelineId() });
+    return true;
+  }
+  #replaceTimeline(row: TravelRow, spec: TimelineSpec): void {
+    const { store, timelines, transaction } = this.#parts;
     transaction(() => {
-      // A compute that has started meanwhile has the old timeline again (startCompute), and its end comes.
-      if (store.term(before.timeline_id) !== term) return;
-      // The old timeline is a child at the same LSN: until the new one is a row, history there cannot go.
+      const before = store.branch(store.endpoint(row.endpoint_id)!.branch_id)!;
+      const old = timelines.get(before.timeline_id)!;
+      // First: until the new one is a row, the old one is what keeps the history at its start.
       timelines.insert(spec, now(), old.unsettledTerm);
       store.putBranch({ ...before, timeline_id: spec.timelineId, updated_at: now() });
       store.replaceRoles(before.id, row.source_branch_id, true);
-      timelines.doom(old.spec.timelineId);
+      timelines.doom(before.timeline_id);
     });
   }
 

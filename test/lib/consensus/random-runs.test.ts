@@ -18,7 +18,8 @@ interface Op {
     | 'wal'
     | 'newProposer'
     | 'kill'
-    | 'leave';
+    | 'leave'
+    | 'tellHead';
   a: number;
   b: number;
 }
@@ -35,6 +36,7 @@ const op: fc.Arbitrary<Op> = fc.record({
     { weight: 3, arbitrary: fc.constant('newProposer' as const) },
     { weight: 2, arbitrary: fc.constant('kill' as const) },
     { weight: 1, arbitrary: fc.constant('leave' as const) },
+    { weight: 6, arbitrary: fc.constant('tellHead' as const) },
   ),
   a: fc.nat(1000),
   b: fc.nat(1000),
@@ -56,6 +58,7 @@ function run(ops: readonly Op[], limits: ConstructorParameters<typeof World>[1])
       for (let i = 0; i < b % 20; i++) world.deliver(link, i % 2 ? 'acceptor' : 'proposer');
     else if (kind === 'settleAll') world.settle();
     else if (kind === 'crash') world.crash(1 + (a % 3));
+    else if (kind === 'tellHead') world.tellHead([1, 2, 3].filter((n) => b % 4 !== n));
     else if (kind === 'newProposer') world.propose(++proposers, proposers);
     else if (proposer !== undefined) {
       const { state } = world.proposers.get(proposer)!;

@@ -501,6 +501,16 @@ describe('time travel', () => {
       ok: true,
       term: 1,
     });
+    // One that did not tell of its end, as after a crash: the next one begins anew all the same.
+    const again = await edge.rpc<{ ok: boolean; config: Config }>(
+      'PROJECT',
+      projectId,
+      'startCompute',
+      id,
+      next.timelineId,
+    );
+    expect(again).toMatchObject({ ok: false, config: { travel: true, timeline: { startLsn: at(3_000) } } });
+    expect([first.timelineId, next.timelineId]).not.toContain(again.config.timeline.timelineId);
     expect((await call('DELETE', `/endpoints/${id}`)).status).toBe(200);
     expect((await call('GET', `/endpoints/${id}`)).status).toBe(404);
   });
