@@ -5,9 +5,10 @@ import type { Account } from '../durable-objects/account/account.ts';
 import type { Compute } from '../durable-objects/compute/compute.ts';
 import type { Pageserver } from '../durable-objects/pageserver/pageserver.ts';
 import type { Project } from '../durable-objects/project/project.ts';
+import type { RetentionEnv } from '../durable-objects/safekeeper/retention.ts';
 import type { Safekeeper } from '../durable-objects/safekeeper/safekeeper.ts';
 
-export interface Env {
+export interface Env extends RetentionEnv {
   ACCOUNT: DurableObjectNamespace<Account>;
   PROJECT: DurableObjectNamespace<Project>;
   COMPUTE: DurableObjectNamespace<Compute>;

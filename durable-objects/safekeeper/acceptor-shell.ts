@@ -30,7 +30,7 @@ import type { Configuration } from '../../lib/consensus/configuration.ts';
 import { REFUSALS, type AcceptorMessage, type RefusalReason } from '../../lib/consensus/messages.ts';
 import { MalformedMessage } from '../../lib/protocol/bytes.ts';
 import type { SafekeeperStore } from './store.ts';
-import type { WalSource } from './wal-source.ts';
+import type { FoundWal, WalSource } from './wal-source.ts';
 
 /** Kept with a proposer's WebSocket while the object sleeps. */
 export interface AcceptorAttachment {
@@ -53,6 +53,10 @@ interface Host {
   source: WalSource;
   /** After steps that may have moved `commitLsn` or who backs up. */
   onProgress(): void;
+  /** How far storage reaches for now. */
+  limitLsn(): Lsn;
+  /** What runs on by itself. */
+  waitUntil(promise: Promise<void>): void;
   /** Storage failed: memory must be thrown away. */
   abort(error: unknown): void;
 }
@@ -86,7 +90,7 @@ export class AcceptorShell {
       if (proposerId !== null) connections.set(connection, { proposerId, generation });
       if (writing) awake = { writing: connection, backupBy, left };
     }
-    this.#state = { ...state, connections, ...awake };
+    this.#state = { ...state, connections, ...awake, limitLsn: host.limitLsn() };
   }
 
   get log(): AcceptorLog {
@@ -147,6 +151,12 @@ export class AcceptorShell {
     this.#queue.push(input);
     await this.#drain();
     while (this.#draining) await this.#drained;
+  }
+
+  /** Storage reaches further now. */
+  roomChanged(): Promise<void> {
+    const limitLsn = this.#host.limitLsn();
+    return limitLsn === this.#state.limitLsn ? Promise.resolve() : this.#take({ type: 'room', limitLsn });
   }
 
   closed(socket: WebSocket): Promise<void> {
@@ -211,6 +221,9 @@ export class AcceptorShell {
       }
     }
     await this.#persist(writes);
+    // A cut, or a beginning elsewhere, moves it.
+    const limitLsn = this.#host.limitLsn();
+    if (limitLsn !== this.#state.limitLsn) this.#queue.push({ type: 'room', limitLsn });
     this.#rememberConnections(before);
     for (let i = 0; i < answers.length; i++) {
       // A later position of the same connection says all that an earlier one does.
@@ -220,7 +233,8 @@ export class AcceptorShell {
       }
       this.#send(connection, encodeAcceptorMessage(message));
     }
-    for (const read of reads) await this.#answerRead(read);
+    // Not waited for: object storage may be slow, and appends are not to wait for it.
+    for (const read of reads) this.#host.waitUntil(this.#answerRead(read));
     if (
       before.log !== this.#state.log ||
       before.left !== this.#state.left ||
@@ -282,7 +296,13 @@ export class AcceptorShell {
   }
 
   async #answerRead({ connection, term, beginLsn, endLsn, bytesMax }: AcceptorRead): Promise<void> {
-    const found = await this.#host.source.read({ fromLsn: beginLsn, endLsn, bytesMax });
+    let found: FoundWal | null;
+    try {
+      found = await this.#host.source.read({ fromLsn: beginLsn, endLsn, bytesMax });
+    } catch (error) {
+      const detail = `WAL at ${formatLsn(beginLsn)} from object storage: ${String(error)}`;
+      return this.#refuse(connection, 'storage', detail);
+    }
     if (found === null) {
       return this.#refuse(connection, 'outOfRange', `WAL at ${formatLsn(beginLsn)} is not here any more`);
     }

@@ -2,14 +2,20 @@
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import type { AcceptorState } from '../../lib/consensus/acceptor.ts';
 import { SAFEKEEPER_COUNT } from '../../lib/protocol/specs.ts';
+import type { RetentionLimits } from './retention.ts';
+import type { Parts } from './safekeeper.ts';
 import type { SafekeeperStore } from './store.ts';
-import type { WalReaders } from './wal-readers.ts';
 
 /** Bytes of one answer of /inspect/wal. */
 export const INSPECT_WAL_BYTES_MAX = 32 << 20;
 
-export function statusOf(store: SafekeeperStore, state: AcceptorState, readers: WalReaders) {
+export function statusOf(
+  { store, acceptor, readers, backup }: Parts,
+  { bytesMax, keptBytes }: RetentionLimits,
+) {
+  const { state } = acceptor;
   const { log } = state;
+  const localBeginLsn = store.localBeginLsn();
   const { projectId, timelineId, startLsn } = store.timeline;
   return {
     projectId,
@@ -23,11 +29,17 @@ export function statusOf(store: SafekeeperStore, state: AcceptorState, readers: 
     writtenLsn: formatLsn(log.writtenLsn),
     commitLsn: formatLsn(log.commitLsn),
     truncateLsn: formatLsn(log.truncateLsn),
-    localBeginLsn: formatLsn(store.localBeginLsn()),
+    localBeginLsn: formatLsn(localBeginLsn),
     backupLsn: formatLsn(store.positions.backupLsn),
     partialBackupLsn: formatLsn(store.positions.partialLsn),
     remoteConsistentLsn: formatLsn(store.positions.remoteConsistentLsn),
     backupBy: state.backupBy,
+    backupFailure: backup.failure,
+    walBytes: log.writtenLsn - localBeginLsn,
+    walBytesMax: bytesMax,
+    walKeptBytes: keptBytes,
+    databaseBytes: store.databaseBytes,
+    full: log.writtenLsn >= state.limitLsn,
     proposers: state.connections.size,
     proposerWrites: state.writing !== null && !state.left,
     readers: readers.list(),

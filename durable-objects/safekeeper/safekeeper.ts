@@ -19,25 +19,32 @@ import type { Configuration } from '../../lib/consensus/configuration.ts';
 import { AcceptorShell } from './acceptor-shell.ts';
 import { inspectWal, statusOf } from './inspect.ts';
 import { lastRecordIn } from './log-questions.ts';
+import {
+  limitOf,
+  retentionLimits,
+  trimmableBefore,
+  type RetentionEnv,
+  type RetentionLimits,
+} from './retention.ts';
 import { parseTimeline } from './schema.ts';
 import { SafekeeperStore } from './store.ts';
 import { WalBackup } from './wal-backup.ts';
 import { WalReaders } from './wal-readers.ts';
 import { WalSource } from './wal-source.ts';
 
-export interface SafekeeperEnv {
+export interface SafekeeperEnv extends RetentionEnv {
   SAFEKEEPER: DurableObjectNamespace<Safekeeper>;
   BUCKET: R2Bucket;
 }
 
-/** What one safekeeper tells its peers, so that they can trim. LSNs as numbers. */
+/** What one safekeeper tells its peers, so that they can trim and read from object storage. LSNs as numbers. */
 export interface PeerPositions {
   backupLsn: number;
   remoteConsistentLsn: number;
 }
 
 /** The parts of a safekeeper that has a timeline. */
-interface Parts {
+export interface Parts {
   store: SafekeeperStore;
   source: WalSource;
   acceptor: AcceptorShell;
@@ -49,10 +56,12 @@ const failure = (status: number, code: string, message: string): Response =>
   Response.json({ code, message }, { status });
 
 export class Safekeeper extends DurableObject<SafekeeperEnv> {
+  readonly #limits: RetentionLimits;
   #parts: Parts | null = null;
 
   constructor(ctx: DurableObjectState, env: SafekeeperEnv) {
     super(ctx, env);
+    this.#limits = retentionLimits(env);
     const store = SafekeeperStore.open(ctx.storage);
     if (store !== null) this.#parts = this.#assemble(store);
   }
@@ -65,6 +74,8 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
         store,
         source,
         onProgress: () => this.#progress(),
+        waitUntil: (promise) => this.ctx.waitUntil(promise),
+        limitLsn: () => limitOf(store.localBeginLsn(), this.#limits),
         abort: (error) => this.ctx.abort(`storage failed: ${String(error)}`),
       },
       this.ctx.getWebSockets('acceptor'),
@@ -98,12 +109,12 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     if (url.pathname === '/') return this.#connectProposer(request);
     const parts = this.#parts;
     if (parts === null) return failure(404, 'unknownTimeline', 'no proposer has ever come here');
-    const { store, acceptor, readers } = parts;
+    const { store, acceptor } = parts;
     switch (url.pathname) {
       case '/wal':
         return this.#connectReader(request, url, parts);
       case '/inspect/status':
-        return Response.json(statusOf(store, acceptor.state, readers));
+        return Response.json(statusOf(parts, this.#limits));
       case '/inspect/wal':
         return inspectWal(url, store, acceptor.state);
       default:
@@ -184,7 +195,9 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
   /** Repeats a backup that did not end (wal-backup.ts). */
   override async alarm(): Promise<void> {
     const parts = this.#parts;
-    if (parts !== null) await parts.backup.run(parts.acceptor.state.writing === null);
+    if (parts === null) return;
+    const { writing, left } = parts.acceptor.state;
+    await parts.backup.retry(left || writing === null);
   }
 
   /** RPC from a peer. What it says only ever grows. */
@@ -225,6 +238,11 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     return this.#parts === null ? null : this.#parts.acceptor.configure(configuration);
   }
 
+  /** RPC from a peer that was away. Null where no proposer has ever come. */
+  told(): PeerPositions | null {
+    return this.#parts?.store.positions ?? null;
+  }
+
   /** RPC: forgets everything. */
   async remove(): Promise<void> {
     for (const socket of this.ctx.getWebSockets()) socket.close(1001, 'removed');
@@ -240,7 +258,14 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     const { store, acceptor, readers, backup } = parts;
     const { writing, left, backupBy } = acceptor.state;
     readers.pumpSoon();
-    if (backupBy === store.number) this.ctx.waitUntil(backup.run(left || writing === null));
+    if (writing !== this.#askedFor) {
+      this.#askedFor = writing;
+      if (writing !== null) this.#askPeers();
+    }
+    this.#trim();
+    if (backupBy !== store.number) return;
+    const tail = left || writing === null;
+    if (backup.due(tail)) this.ctx.waitUntil(backup.run(tail));
   }
 
   #learnRemoteConsistent(position: Lsn): void {
@@ -259,28 +284,43 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     this.ctx.waitUntil(acceptor.backedUp(store.positions.backupLsn));
   }
 
-  /** Drops WAL that is in object storage, in the pageserver's keeping, and durable on every peer. */
+  /** Drops local WAL that may go (retention.ts), and tells the proposer of the room that it makes. */
   #trim(): void {
     if (this.#parts === null) return;
     const { store, acceptor } = this.#parts;
-    const { backupLsn, remoteConsistentLsn } = store.positions;
-    const { truncateLsn, commitLsn } = acceptor.log;
-    const safe = Math.min(backupLsn, remoteConsistentLsn, truncateLsn, commitLsn);
-    const before = segmentStart(lsn(safe));
-    if (before > store.localBeginLsn()) store.trim(before);
+    const before = trimmableBefore(store.positions, acceptor.log, this.#limits);
+    if (store.trim(before)) this.ctx.waitUntil(acceptor.roomChanged());
+  }
+
+  /** For whom the peers were asked last: the proposer that writes. */
+  #askedFor: number | null = null;
+  /** While this one was away, the others may have said what it did not hear. */
+  #askPeers(): void {
+    for (const { number, stub } of this.#peers()) {
+      const asked = Promise.resolve(stub.told()).then((positions) => {
+        if (positions !== null) this.learn(positions);
+      });
+      this.ctx.waitUntil(asked.catch((error: unknown) => console.warn(`peer ${number}: ${String(error)}`)));
+    }
+  }
+  #peers(): { number: number; stub: DurableObjectStub<Safekeeper> }[] {
+    if (this.#parts === null) return [];
+    const { timeline, number: own } = this.#parts.store;
+    const numbers = Array.from({ length: SAFEKEEPER_COUNT }, (_, i) => i + 1).filter((n) => n !== own);
+    return numbers.map((number) => {
+      const name = `${timeline.projectId}/${timeline.timelineId}/${number}`;
+      return { number, stub: this.env.SAFEKEEPER.getByName(name) };
+    });
   }
 
   #tellPeers(): void {
     if (this.#parts === null) return;
     const { store } = this.#parts;
-    const { projectId, timelineId } = store.timeline;
     const { backupLsn, remoteConsistentLsn } = store.positions;
-    for (let n = 1; n <= SAFEKEEPER_COUNT; n++) {
-      if (n === store.number) continue;
-      const peer = this.env.SAFEKEEPER.getByName(`${projectId}/${timelineId}/${n}`);
-      const told = Promise.resolve(peer.learn({ backupLsn, remoteConsistentLsn }));
+    for (const { number, stub } of this.#peers()) {
+      const told = Promise.resolve(stub.learn({ backupLsn, remoteConsistentLsn }));
       // A peer that is out of reach keeps its WAL a little longer; the next segment tells it again.
-      this.ctx.waitUntil(told.catch((error: unknown) => console.warn(`peer ${n}: ${String(error)}`)));
+      this.ctx.waitUntil(told.catch((error: unknown) => console.warn(`peer ${number}: ${String(error)}`)));
     }
   }
 }

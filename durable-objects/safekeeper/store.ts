@@ -172,6 +172,7 @@ export class SafekeeperStore {
         this.#sql.exec(`UPDATE safekeeper SET configuration = ?`, JSON.stringify(write.configuration));
         return;
       case 'begin':
+        this.#localBeginLsn = null;
         this.#sql.exec(`DELETE FROM wal`);
         this.#sql.exec(`UPDATE safekeeper SET begin_lsn = ?`, write.lsn);
         this.savePositions({ backupLsn: write.lsn, partialLsn: write.lsn });
@@ -205,6 +206,7 @@ export class SafekeeperStore {
 
   /** `at` is the end of a record, and at or before the end of the log. */
   #truncate(at: Lsn): void {
+    this.#localBeginLsn = null;
     this.#sql.exec(`DELETE FROM wal WHERE begin_lsn >= ?`, at);
     this.#sql.exec(
       `UPDATE wal SET record_end_lsn = ?1, bytes = substr(bytes, 1, ?1 - begin_lsn)
@@ -236,10 +238,22 @@ export class SafekeeperStore {
     return count;
   }
 
+  /** SQLite's file, with pages that are free again. */
+  get databaseBytes(): number {
+    return this.#sql.databaseSize;
+  }
+
   /** Where the WAL that is kept here begins; the end of the log where there is none. */
   localBeginLsn(): Lsn {
+    return (this.#localBeginLsn ??= this.#findLocalBegin());
+  }
+  /** Null when it may have changed. The first row of an empty log begins where the log ended. */
+  #localBeginLsn: Lsn | null = null;
+  #findLocalBegin(): Lsn {
     const { at } = this.#sql.exec<{ at: number | null }>(`SELECT min(begin_lsn) AS at FROM wal`).one();
-    return lsn(at ?? this.#sql.exec<{ log_lsn: number }>(`SELECT log_lsn FROM safekeeper`).one().log_lsn);
+    if (at !== null) return lsn(at);
+    const sql = `SELECT max(log_lsn, begin_lsn) AS at FROM safekeeper`;
+    return lsn(this.#sql.exec<{ at: number }>(sql).one().at);
   }
 
   /**
@@ -293,14 +307,20 @@ export class SafekeeperStore {
     );
   }
 
-  /** Deletes rows that lie wholly before `beforeLsn`; the last row always stays. */
-  trim(beforeLsn: Lsn): void {
+  /** Deletes rows that lie wholly before `beforeLsn`; the last row always stays. True when the log begins later then. */
+  trim(beforeLsn: Lsn): boolean {
+    const begin = this.localBeginLsn();
+    if (beforeLsn <= this.#trimmedBeforeLsn || beforeLsn <= begin) return false;
+    this.#trimmedBeforeLsn = beforeLsn;
+    this.#localBeginLsn = null;
     this.#sql.exec(
       `DELETE FROM wal WHERE begin_lsn + length(bytes) <= ?1
           AND begin_lsn < ?1 AND begin_lsn < (SELECT max(begin_lsn) FROM wal)`,
       beforeLsn,
     );
+    return this.localBeginLsn() > begin;
   }
+  #trimmedBeforeLsn = lsn(0);
 
   describe(): string {
     return `${this.timeline.projectId}/${this.timeline.timelineId}/${this.number} from ${formatLsn(this.localBeginLsn())}`;

@@ -7,13 +7,16 @@
  * Only the safekeeper that the proposer named does so. A segment of committed WAL has one content, so a put may be
  * repeated, by whomever; one that is there already is left alone. An alarm repeats a run that did not end.
  */
-import { lsnPlus, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
+import { formatLsn, lsnPlus, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import { segmentStart, WAL_SEGMENT_BYTES } from '../../lib/postgres/wal/geometry.ts';
 import type { SafekeeperStore } from './store.ts';
-import { segmentKey, type WalSource } from './wal-source.ts';
+import { RECORD_END, segmentKey, type WalSource } from './wal-source.ts';
 
-/** A run that is not finished after this time is started again. */
-const RETRY_MS = 60_000;
+/** A run that did not end, for its object died, is started again after this time. */
+const UNFINISHED_MS = 60_000;
+/** Pauses after failures; each is twice as long as the one before. */
+const PAUSE_FIRST_MS = 1000;
+const PAUSE_MAX_MS = 60_000;
 
 interface Host {
   store: SafekeeperStore;
@@ -32,6 +35,11 @@ export class WalBackup {
   readonly #host: Host;
   #running: Promise<void> | null = null;
   #again: { tail: boolean } | null = null;
+  /** Object storage failed: until the alarm, so long after the failure, it is left alone. */
+  #pauseMs = 0;
+  #nextPauseMs = PAUSE_FIRST_MS;
+  /** Why the last run did not end; null when it did. */
+  failure: string | null = null;
 
   constructor(host: Host) {
     this.#host = host;
@@ -39,10 +47,19 @@ export class WalBackup {
 
   /** True when there is something to copy: a finished segment, or with `tail` anything at all. */
   due(tail: boolean): boolean {
+    return this.#pauseMs === 0 && this.#lacks(tail);
+  }
+  #lacks(tail: boolean): boolean {
     const { backupLsn, partialLsn } = this.#host.store.positions;
     const commitLsn = this.#host.commitLsn();
     if (commitLsn >= this.#segmentEnd(backupLsn)) return true;
     return tail && commitLsn > partialLsn && commitLsn > backupLsn;
+  }
+
+  /** By the alarm: what failed before, or did not end, is tried again. */
+  async retry(tail: boolean): Promise<void> {
+    this.#pauseMs = 0;
+    await this.run(tail);
   }
 
   /** Copies what is due. One run at a time; a call during a run makes it look again. */
@@ -63,7 +80,7 @@ export class WalBackup {
 
   async #run(tail: boolean): Promise<void> {
     const { store, storage } = this.#host;
-    await storage.setAlarm(Date.now() + RETRY_MS);
+    await storage.setAlarm(Date.now() + UNFINISHED_MS);
     try {
       while (this.#host.commitLsn() >= this.#segmentEnd(store.positions.backupLsn)) {
         await this.#copySegment(store.positions.backupLsn);
@@ -71,12 +88,18 @@ export class WalBackup {
         store.savePositions({ backupLsn, partialLsn: backupLsn });
         this.#host.onBackedUp();
       }
-      if (tail && this.due(true)) await this.#copyTail();
+      if (tail && this.#lacks(true)) await this.#copyTail();
     } catch (error) {
       // Object storage is out of reach: nothing is lost, and the alarm tries again.
-      console.warn(`WAL backup of ${store.describe()} failed, is repeated: ${String(error)}`);
+      this.failure = String(error);
+      this.#pauseMs = this.#nextPauseMs;
+      this.#nextPauseMs = Math.min(2 * this.#pauseMs, PAUSE_MAX_MS);
+      console.warn(`WAL backup of ${store.describe()} failed, again in ${this.#pauseMs} ms: ${this.failure}`);
+      await storage.setAlarm(Date.now() + this.#pauseMs);
       return;
     }
+    this.failure = null;
+    this.#nextPauseMs = PAUSE_FIRST_MS;
     await storage.deleteAlarm();
   }
 
@@ -89,7 +112,9 @@ export class WalBackup {
     const key = segmentKey(store.timeline, position);
     const present = await bucket.head(key);
     if (present?.size !== WAL_SEGMENT_BYTES) {
-      await bucket.put(key, await this.#bytes(this.#segmentEnd(position)));
+      const { bytes, recordEndLsn } = await this.#read(this.#segmentEnd(position));
+      const customMetadata = { [RECORD_END]: formatLsn(recordEndLsn) };
+      await bucket.put(key, bytes, { customMetadata });
     }
     await this.#deletePartials(key, null);
   }
@@ -99,24 +124,26 @@ export class WalBackup {
     const commitLsn = this.#host.commitLsn();
     const key = segmentKey(store.timeline, store.positions.backupLsn);
     const name = partialKey(key, commitLsn);
-    await bucket.put(name, await this.#bytes(commitLsn));
+    await bucket.put(name, (await this.#read(commitLsn)).bytes);
     store.savePositions({ partialLsn: commitLsn });
     await this.#deletePartials(key, name);
   }
 
   /** The bytes of `endLsn`'s segment before it; zeros before the timeline's start. */
-  async #bytes(endLsn: Lsn): Promise<Uint8Array> {
+  async #read(endLsn: Lsn): Promise<{ bytes: Uint8Array; recordEndLsn: Lsn }> {
     const { store, source } = this.#host;
     const begin = segmentStart(lsnPlus(endLsn, -1));
     const startLsn = parseLsn(store.timeline.startLsn);
     const bytes = new Uint8Array(endLsn - begin);
+    let recordEndLsn = startLsn;
     for (let at = begin > startLsn ? begin : startLsn; at < endLsn;) {
       const found = await source.read({ fromLsn: at, endLsn, bytesMax: 1 << 20 });
       if (found === null) throw new Error(`WAL at ${at} is missing: ${store.describe()}`);
       bytes.set(found.wal, at - begin);
       at = lsnPlus(at, found.wal.length);
+      if (found.recordEndLsn > recordEndLsn) recordEndLsn = found.recordEndLsn;
     }
-    return bytes;
+    return { bytes, recordEndLsn };
   }
 
   async #deletePartials(key: string, except: string | null): Promise<void> {

@@ -132,7 +132,7 @@ export class WalReaders {
         if (reader.sentLsn >= commitLsn || room <= 0 || !this.#readers.has(socket)) return;
         const bytesMax = Math.min(WAL_CHUNK_BYTES_MAX, room);
         const range = { fromLsn: reader.sentLsn, endLsn: commitLsn, bytesMax };
-        const found = this.#host.source.readLocal(range) ?? (await this.#host.source.read(range));
+        const found = this.#host.source.readLocal(range) ?? (await this.#host.source.readBackup(range));
         if (found === null) {
           const detail = `WAL at ${formatLsn(reader.sentLsn)} is neither here nor in object storage`;
           return this.#refuse(socket, 'storage', detail);
@@ -141,6 +141,9 @@ export class WalReaders {
         socket.send(encodeWalChunk({ startLsn: reader.sentLsn, commitLsn, bytes: found.wal }));
         reader.sentLsn = lsnPlus(reader.sentLsn, found.wal.length);
       }
+    } catch (error) {
+      // Object storage is out of reach: the reader comes again.
+      this.#refuse(socket, 'storage', `WAL at ${formatLsn(reader.sentLsn)}: ${String(error)}`);
     } finally {
       reader.pumping = false;
       if (reader.sentLsn !== before) this.#remember(socket, reader);

@@ -16,6 +16,8 @@ import type { SafekeeperStore } from './store.ts';
 
 /** Postgres's own timeline number: always 1; Ebb's timelines are logs of their own. */
 const POSTGRES_TIMELINE = 1;
+/** A segment's metadata: the end of the last whole record in it, without which nobody fed from it could commit any of it. */
+export const RECORD_END = 'record-end';
 
 export const segmentKey = (timeline: TimelineSpec, position: Lsn): string =>
   `${walPrefix(timeline)}${segmentFileName(POSTGRES_TIMELINE, segmentNumber(position))}`;
@@ -29,7 +31,7 @@ export interface WalRange {
 }
 export interface FoundWal {
   wal: Uint8Array;
-  /** See LocalWal; WAL from object storage does not tell record ends. */
+  /** See LocalWal; WAL from object storage tells one at the end of each segment. */
   recordEndLsn: Lsn;
 }
 
@@ -44,7 +46,7 @@ export class WalSource {
 
   /** At least one byte from `fromLsn` on, at most `bytesMax` and not beyond `endLsn`; null when there is none. */
   async read(range: WalRange): Promise<FoundWal | null> {
-    return this.readLocal(range) ?? (await this.#readBackup(range));
+    return this.readLocal(range) ?? (await this.readBackup(range));
   }
 
   readLocal(range: WalRange): FoundWal | null {
@@ -61,7 +63,8 @@ export class WalSource {
     return { wal, recordEndLsn };
   }
 
-  async #readBackup({ fromLsn, endLsn, bytesMax }: WalRange): Promise<FoundWal | null> {
+  /** What `readLocal` no longer has. Throws what object storage throws. */
+  async readBackup({ fromLsn, endLsn, bytesMax }: WalRange): Promise<FoundWal | null> {
     const { backupLsn } = this.#store.positions;
     const startLsn = parseLsn(this.#store.timeline.startLsn);
     const segmentEnd = lsnPlus(segmentStart(fromLsn), WAL_SEGMENT_BYTES);
@@ -74,6 +77,9 @@ export class WalSource {
     });
     if (object === null) return null;
     const wal = new Uint8Array(await object.arrayBuffer());
-    return wal.length === 0 ? null : { wal, recordEndLsn: startLsn };
+    if (wal.length === 0) return null;
+    const known = object.customMetadata?.[RECORD_END];
+    const whole = offset + wal.length === WAL_SEGMENT_BYTES;
+    return { wal, recordEndLsn: whole && known !== undefined ? parseLsn(known) : startLsn };
   }
 }

@@ -185,15 +185,16 @@ export function wantsWal(state: ProposerState): boolean {
 export const owesAnnouncement = (state: ProposerState): boolean =>
   state.acceptors.some(
     ({ number, at, limitLsn }) =>
-      owesTo(state, at) || (number === state.trailing && isBehind(state, at, limitLsn)),
+      owesTo(state, at, limitLsn) || (number === state.trailing && isBehind(state, at, limitLsn)),
   );
 
 const isBehind = (state: ProposerState, at: AcceptorPhase, limitLsn: Lsn): boolean =>
   at.phase === 'streaming' && at.nextLsn < state.buffer.endLsn && at.nextLsn < limitLsn;
 
-export const owesTo = (state: ProposerState, at: AcceptorPhase): at is Streaming =>
+/** One that is full is to learn what is committed too: that lets it make room. */
+export const owesTo = (state: ProposerState, at: AcceptorPhase, limitLsn: Lsn): at is Streaming =>
   at.phase === 'streaming' &&
-  at.nextLsn >= state.buffer.endLsn &&
+  at.nextLsn >= Math.min(state.buffer.endLsn, limitLsn) &&
   (at.toldCommitLsn < state.commitLsn ||
     at.toldBackupBy !== state.backupBy ||
     at.toldBackupLsn < state.backupLsn);

@@ -149,8 +149,8 @@ export function announce(draft: Draft): void {
   const { state } = draft;
   if (state.phase !== 'recovering' && state.phase !== 'leading') return;
   if (state.trailing !== 0) pump(draft, state.trailing, 'send');
-  for (const { number, at } of state.acceptors) {
-    if (!owesTo(state, at)) continue;
+  for (const { number, at, limitLsn } of state.acceptors) {
+    if (!owesTo(state, at, limitLsn)) continue;
     sendAppend(draft, number, at, [], { endLsn: at.nextLsn, recordEndLsn: at.sentRecordEndLsn });
   }
 }

@@ -157,6 +157,10 @@ const SAFEKEEPER_COLUMNS = [
   'localBeginLsn',
   'remoteConsistentLsn',
   'backupBy',
+  'backupFailure',
+  'walBytes',
+  'walBytesMax',
+  'full',
   'proposers',
 ];
 const pick = (row: Record<string, unknown>, names: readonly string[]): Record<string, unknown> =>

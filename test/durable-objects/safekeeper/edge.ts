@@ -33,6 +33,11 @@ export interface SafekeeperStatus {
   partialBackupLsn: string;
   remoteConsistentLsn: string;
   backupBy: number;
+  backupFailure: string | null;
+  walBytes: number;
+  walBytesMax: number;
+  databaseBytes: number;
+  full: boolean;
   history: { term: number; lsn: string }[];
   readers: { sentLsn: string; ingestedLsn: string }[];
 }
@@ -42,11 +47,29 @@ export interface SafekeeperStatus {
  * headers that the egress handler sets. It is text because the rest of test/ has Node's types, not a Worker's.
  */
 const WORKER = `
-  export { Safekeeper } from './durable-objects/safekeeper/safekeeper.ts';
+  import { Safekeeper as Production } from './durable-objects/safekeeper/safekeeper.ts';
+  // Object storage that can be out of reach, for all objects of this process.
+  let bucketFails = false;
+  const failing = (bucket) =>
+    new Proxy(bucket, {
+      get: (target, name) => async (...args) => {
+        if (bucketFails) throw new Error('object storage is out of reach');
+        return target[name](...args);
+      },
+    });
+  export class Safekeeper extends Production {
+    constructor(ctx, env) {
+      super(ctx, { ...env, BUCKET: failing(env.BUCKET) });
+    }
+  }
   export default {
     fetch(request, env) {
       const url = new URL(request.url);
       const [, n, ...rest] = url.pathname.split('/');
+      if (n === 'bucket') {
+        bucketFails = rest[0] === 'fail';
+        return new Response(null, { status: 204 });
+      }
       const { projectId, timelineId } = JSON.parse(env.TIMELINE);
       const headers = new Headers(request.headers);
       if (!headers.has('X-Ebb-Timeline')) headers.set('X-Ebb-Timeline', env.TIMELINE);
@@ -73,16 +96,20 @@ const bundled = (): Promise<string> =>
 export class SafekeeperEdge {
   readonly timeline: TimelineSpec;
   readonly #state: string;
+  readonly #variables: Readonly<Record<string, string>>;
   #miniflare: Miniflare | null = null;
   #origin = '';
   #workerds: number[] = [];
 
-  private constructor(timeline: TimelineSpec, state: string) {
+  private constructor(timeline: TimelineSpec, state: string, variables: Readonly<Record<string, string>>) {
     this.timeline = timeline;
     this.#state = state;
+    this.#variables = variables;
   }
-  static async start(timeline = testTimeline()): Promise<SafekeeperEdge> {
-    const edge = new SafekeeperEdge(timeline, await mkdtemp(join(tmpdir(), 'ebb-safekeepers-')));
+  /** `variables` are the Worker's (wrangler.toml). */
+  static async start(variables: Readonly<Record<string, string>> = {}): Promise<SafekeeperEdge> {
+    const state = await mkdtemp(join(tmpdir(), 'ebb-safekeepers-'));
+    const edge = new SafekeeperEdge(testTimeline(), state, variables);
     await edge.restart();
     return edge;
   }
@@ -102,7 +129,7 @@ export class SafekeeperEdge {
       compatibilityFlags: ['nodejs_compat'],
       durableObjects: { SAFEKEEPER: { className: 'Safekeeper', useSQLite: true } },
       r2Buckets: { BUCKET: { id: 'wal' } },
-      bindings: { TIMELINE: JSON.stringify(this.timeline) },
+      bindings: { ...this.#variables, TIMELINE: JSON.stringify(this.timeline) },
     };
     const converted = convertV4MiniflareOptions(options as Parameters<typeof convertV4MiniflareOptions>[0]);
     const others = workerds();
@@ -131,6 +158,10 @@ export class SafekeeperEdge {
     const response = await fetch(this.url(n, `inspect/wal?${query}`));
     if (!response.ok) throw new Error(`WAL of ${n}: ${response.status} ${await response.text()}`);
     return new Uint8Array(await response.arrayBuffer());
+  }
+  /** Lets every call to object storage fail, or not any more; a restart mends it too. */
+  async bucketFails(fails: boolean): Promise<void> {
+    await fetch(`${this.#origin}/bucket/${fails ? 'fail' : 'work'}`);
   }
   bucket() {
     return this.#miniflare!.getR2Bucket('BUCKET');

@@ -3,59 +3,14 @@
  */
 import { expect, test } from 'vitest';
 import { REFUSALS } from '../../../lib/consensus/messages.ts';
-import { formatLsn, lsn, lsnPlus, type Lsn } from '../../../lib/postgres/lsn.ts';
+import { formatLsn, lsn, lsnPlus } from '../../../lib/postgres/lsn.ts';
 import { segmentFileName, WAL_SEGMENT_BYTES } from '../../../lib/postgres/wal/geometry.ts';
-import { decodeWalChunk, encodeWalReaderReport, WAL_WINDOW_BYTES } from '../../../lib/protocol/wal-stream.ts';
+import { WAL_WINDOW_BYTES } from '../../../lib/protocol/wal-stream.ts';
 import { Driver, walBytes } from './driver.ts';
 import { SafekeeperEdge } from './edge.ts';
+import { Reader, reportAll } from './reader.ts';
 
 const START = lsn(0x3000000);
-
-/** A reader of committed WAL that checks that what it gets is contiguous. */
-class Reader {
-  readonly socket: WebSocket;
-  readonly closed = Promise.withResolvers<{ code: number; reason: string }>();
-  readonly #parts: Uint8Array[] = [];
-  commitLsn: Lsn = START;
-  readonly #from: Lsn;
-  readonly #waiters = new Set<{ endLsn: Lsn; resolve: () => void }>();
-
-  constructor(edge: SafekeeperEdge, n: number, from: Lsn, onChunk?: (reader: Reader) => void) {
-    this.#from = from;
-    let length = 0;
-    this.socket = edge.connect(n, `wal?from=${formatLsn(from)}`);
-    this.socket.addEventListener('close', ({ code, reason }) => this.closed.resolve({ code, reason }));
-    this.socket.addEventListener('message', ({ data }) => {
-      const chunk = decodeWalChunk(new Uint8Array(data as ArrayBuffer));
-      expect(chunk.startLsn).toBe(from + length);
-      expect(chunk.startLsn + chunk.bytes.length).toBeLessThanOrEqual(chunk.commitLsn);
-      this.#parts.push(chunk.bytes);
-      length += chunk.bytes.length;
-      this.commitLsn = chunk.commitLsn;
-      for (const waiter of this.#waiters) {
-        if (from + length < waiter.endLsn) continue;
-        this.#waiters.delete(waiter);
-        waiter.resolve();
-      }
-      this.#endLsn = lsnPlus(from, length);
-      onChunk?.(this);
-    });
-  }
-  #endLsn: Lsn = START;
-  get endLsn(): Lsn {
-    return this.#endLsn > this.#from ? this.#endLsn : this.#from;
-  }
-  async upTo(endLsn: Lsn): Promise<Uint8Array> {
-    if (this.endLsn < endLsn) {
-      await new Promise<void>((resolve) => this.#waiters.add({ endLsn, resolve }));
-    }
-    return new Uint8Array(Buffer.concat(this.#parts));
-  }
-  report(ingestedLsn: Lsn, remoteConsistentLsn = lsn(0)): void {
-    this.socket.send(encodeWalReaderReport({ ingestedLsn, remoteConsistentLsn }));
-  }
-}
-const reportAll = (reader: Reader): void => reader.report(reader.endLsn);
 
 test('a reader gets committed WAL only, at once, and waits for what is not there yet', async () => {
   await using edge = await SafekeeperEdge.start();
