@@ -57,15 +57,28 @@ const WORKER = `
         return target[name](...args);
       },
     });
+  // How often anything of any safekeeper ran since the last look: its object made, an event delivered.
+  let wakes = { made: 0, events: 0 };
   export class Safekeeper extends Production {
     constructor(ctx, env) {
       super(ctx, { ...env, BUCKET: failing(env.BUCKET) });
+      wakes.made++;
     }
+    fetch(request) { wakes.events++; return super.fetch(request); }
+    alarm(info) { wakes.events++; return super.alarm(info); }
+    learn(positions) { wakes.events++; return super.learn(positions); }
+    webSocketMessage(...args) { wakes.events++; return super.webSocketMessage(...args); }
+    webSocketClose(...args) { wakes.events++; return super.webSocketClose(...args); }
   }
   export default {
     fetch(request, env) {
       const url = new URL(request.url);
       const [, n, ...rest] = url.pathname.split('/');
+      if (n === 'wakes') {
+        const before = wakes;
+        wakes = { made: 0, events: 0 };
+        return Response.json(before);
+      }
       if (n === 'bucket') {
         bucketFails = rest[0] === 'fail';
         return new Response(null, { status: 204 });
@@ -162,6 +175,11 @@ export class SafekeeperEdge {
   /** Lets every call to object storage fail, or not any more; a restart mends it too. */
   async bucketFails(fails: boolean): Promise<void> {
     await fetch(`${this.#origin}/bucket/${fails ? 'fail' : 'work'}`);
+  }
+  /** Safekeepers that were made or came back from sleep, and events that any of them took, since the last call. */
+  async wakes(): Promise<{ made: number; events: number }> {
+    const response = await fetch(`${this.#origin}/wakes`);
+    return (await response.json()) as { made: number; events: number };
   }
   bucket() {
     return this.#miniflare!.getR2Bucket('BUCKET');

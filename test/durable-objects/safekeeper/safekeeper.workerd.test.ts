@@ -85,53 +85,6 @@ test('a superseded proposer can append nowhere, and its divergent tail is cut', 
   await Promise.all([first.stop(), second.stop()]);
 });
 
-test('kill -9 of workerd in the middle of appends: nothing acknowledged is lost', async () => {
-  await using edge = await SafekeeperEdge.start();
-  let acknowledged = START;
-  let log = new Uint8Array(0);
-  const rounds = 5;
-  for (let round = 1; round <= rounds; round++) {
-    const driver = await new Driver(edge, round).elected();
-    const start = driver.state.termStartLsn;
-    expect(start).toBeGreaterThanOrEqual(acknowledged);
-    const recovered = new Uint8Array(start - START);
-    await driver.everywhere();
-    for (const n of [1, 2, 3]) recovered.set(await edge.wal(n, range(START, start)));
-    expect(Buffer.compare(recovered.subarray(0, log.length), log)).toBe(0);
-    log = recovered;
-    const sent: Uint8Array[] = [];
-    const salt = round * 17;
-    // Appends flow until the kill; it comes after some commits, in the middle of others.
-    const killAfter = lsnPlus(start, 20_000 + round * 7919);
-    void driver.committed(killAfter).then(() => edge.kill());
-    while (driver.state.commitLsn < killAfter) {
-      for (let i = 0; i < 5; i++) {
-        const bytes = walBytes(
-          driver.state.buffer.endLsn,
-          400 + ((round * 31 + sent.length * 97) % 3000),
-          salt,
-        );
-        sent.push(bytes);
-        driver.push(bytes);
-      }
-      const { commitLsn } = driver.state;
-      await driver.when((state) => state.commitLsn > commitLsn);
-    }
-    await driver.when(({ acceptors }) => acceptors.every(({ at }) => at.phase === 'disconnected'));
-    acknowledged = driver.state.commitLsn;
-    await driver.stop();
-    log = new Uint8Array(Buffer.concat([log, ...sent])).slice(0, acknowledged - START);
-    await edge.restart();
-  }
-  const last = await new Driver(edge, rounds + 1).elected();
-  expect(last.state.termStartLsn).toBeGreaterThanOrEqual(acknowledged);
-  await last.everywhere();
-  for (const n of [1, 2, 3]) {
-    expect(Buffer.compare(await edge.wal(n, range(START, acknowledged)), log), `safekeeper ${n}`).toBe(0);
-  }
-  await last.stop();
-});
-
 test('what a proposer committed last is known after a restart, once it has left', async () => {
   await using edge = await SafekeeperEdge.start();
   const driver = await new Driver(edge, 1).elected();
