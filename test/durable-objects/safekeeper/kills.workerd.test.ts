@@ -78,12 +78,12 @@ test(
       const driver = await recover(kill);
       const { salt } = sessions[sessions.length - 1];
       const large = next() < 0.3;
-      let killed = false;
+      const fate = { killed: false };
       const death = delay(5 + next() * 250).then(async () => {
-        killed = true;
+        fate.killed = true;
         await edge.kill();
       });
-      while (!killed) {
+      while (!fate.killed) {
         for (let i = 0; i < 4 && wantsWal(driver.state); i++) {
           const size = 1 + Math.floor(next() * (large ? 400_000 : 3000));
           driver.push(walBytes(driver.state.buffer.endLsn, size, salt), next() < 0.9);
