@@ -34,16 +34,8 @@ writeFileSync(script, `INSERT INTO commits (payload) VALUES ('x');\n`);
 async function commits(url: string, clients: number): Promise<{ times: number[]; tps: number }> {
   const prefix = join(folder, 'log');
   const jobs = String(Math.min(clients, 2));
-  const { stdout } = await run('pgbench', [
-    '-n',
-    ...['-f', script],
-    ...['-c', String(clients)],
-    ...['-j', jobs],
-    ...['-T', String(seconds)],
-    '--log',
-    `--log-prefix=${prefix}`,
-    url,
-  ]);
+  const load = ['-n', '-f', script, '-c', String(clients), '-j', jobs, '-T', String(seconds)];
+  const { stdout } = await run('pgbench', [...load, '--log', `--log-prefix=${prefix}`, url]);
   const tps = Number(/tps = ([\d.]+) \(without initial/.exec(stdout)?.[1]);
   const times: number[] = [];
   for (const name of readdirSync(folder).filter((file) => file.startsWith('log'))) {
