@@ -7,6 +7,7 @@
 import pg from 'pg';
 import { startEbb } from '../test/support/ebb.ts';
 import { median, quantile, table } from './support.ts';
+import { printTimeline, traceWake, type Stations } from './wake-timeline.ts';
 
 const [wakes = 10, ...given] = process.argv.slice(2).map(Number);
 const sizes = given.length > 0 ? given : [50, 1000];
@@ -99,6 +100,16 @@ try {
       const { pagesFetched, misses } = last!.dataDirectory;
       const pages = `${pagesFetched} (${((pagesFetched * 8192) / 1e6).toFixed(1)} MB), ${misses} waited for`;
       report(`wake, ${database}, ${what}`, times, pages);
+      const traced: Stations[] = [];
+      for (let i = 0; i < Math.min(wakes, 5); i++) {
+        await suspend();
+        traced.push(await traceWake(ebb, 'SELECT id FROM filler WHERE id = $1', [1 + i * 997]));
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+      const end = (stations: Stations): number => stations['client: first query'][1];
+      const middle = traced.toSorted((a, b) => end(a) - end(b))[traced.length >> 1];
+      console.log(`\nTimeline of the median of ${traced.length}: ${database}, ${what}`);
+      printTimeline(middle);
     }
   }
   const times: number[] = [];

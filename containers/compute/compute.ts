@@ -10,7 +10,7 @@
 import { assert } from '../../lib/assert.ts';
 import { formatLsn } from '../../lib/postgres/lsn.ts';
 import { encodeRuns } from '../../lib/protocol/pages.ts';
-import type { ComputeActivity } from '../../lib/protocol/specs.ts';
+import { HOST, type ComputeActivity } from '../../lib/protocol/specs.ts';
 import { boot, type Booted, BootError } from './boot/boot.ts';
 import type { ComputeConfig } from './config.ts';
 import * as control from './control-client.ts';
@@ -19,13 +19,14 @@ import { EXIT, type ExitCode } from './exit-codes.ts';
 import { CommitGuard } from './gateway/commit-guard.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { IdleWatch } from './idle.ts';
+import { openSocket as openSocketByHttp, type OpenSocket } from './outbound-socket.ts';
 import type { LogLine } from './postgres/server-log.ts';
 import { ADMIN_ROLE, socketPath } from './postgres/settings.ts';
 import { Proposer } from './proposer/proposer.ts';
 import { applyRoles, readRoles } from './roles/apply.ts';
 import type { RolesSpec } from './roles/plan.ts';
 import { RoleWatch } from './roles/watch.ts';
-import { SqlHandler } from './sql/handler.ts';
+import { SqlHandler, type SqlAnswer, type SqlCall } from './sql/handler.ts';
 
 export interface ComputeLog extends Log {
   debug(fields: object, message: string): void;
@@ -42,6 +43,7 @@ const SUSPEND_TIMEOUT_MS = 15_000;
 
 export class Compute {
   readonly #config: ComputeConfig;
+  readonly #openSocket: OpenSocket;
   readonly #log: ComputeLog;
   readonly #proposer: Proposer;
   readonly #guard: CommitGuard;
@@ -56,13 +58,15 @@ export class Compute {
   #boot: Promise<Booted> | null = null;
   #suspending: Promise<ExitCode> | null = null;
 
-  constructor(config: ComputeConfig, log: ComputeLog) {
+  constructor(config: ComputeConfig, log: ComputeLog, openSocket: OpenSocket = openSocketByHttp) {
     const { spec, folders } = config;
     this.#config = config;
     this.#log = log;
+    this.#openSocket = openSocket;
     this.#proposer = new Proposer({
       timeline: spec.timeline,
       term: spec.term,
+      connect: (number) => openSocket(`ws://${HOST.safekeeper(number)}/`),
       onRecord: (record) => this.#roles.observe(record),
       log: (message) => log.info({}, message),
     });
@@ -119,6 +123,7 @@ export class Compute {
       booted = await boot({
         config: this.#config,
         proposer: this.#proposer,
+        openSocket: this.#openSocket,
         log: this.#log,
         onPostgresLog: (line) => this.#onPostgresLog(line),
         onCancelledWait: (pid) => this.#guard.suspect(pid),
@@ -140,6 +145,7 @@ export class Compute {
     booted.directory.failure.catch(
       (error: unknown) => void this.#stopFailed(EXIT.crashed, error, 'data directory'),
     );
+    booted.streaming.catch((error: unknown) => void this.#stopFailed(EXIT.failed, error, 'WAL stream'));
     this.#idle.start();
     this.#after(booted.rolesApplied.length > 0 ? 0 : ROLES_REPORT_DELAY_MS, () => this.#roles.refresh());
     this.#after(WARM_PAGES_AFTER_MS, () => this.#keepWarmPages(booted));
@@ -158,12 +164,12 @@ export class Compute {
   }
 
   /** Runs `POST /sql`. */
-  async sql(request: Request): Promise<Response> {
+  async sql(call: SqlCall): Promise<SqlAnswer> {
     if (this.#state !== 'serving')
-      return Response.json({ message: `the compute is ${this.#state}` }, { status: 503 });
+      return { status: 503, body: JSON.stringify({ message: `the compute is ${this.#state}` }) };
     this.#idle.enter();
     try {
-      return await this.#sql.handle(request);
+      return await this.#sql.handle(call);
     } finally {
       this.#idle.leave();
     }
@@ -185,6 +191,8 @@ export class Compute {
       term: spec.term,
       bootLsn: booted === null ? null : formatLsn(booted.lsn),
       bootMs: booted?.bootMs ?? null,
+      bootSpans: booted?.bootSpans() ?? null,
+      processStartedAtMs: performance.timeOrigin,
       rolesApplied: booted?.rolesApplied ?? [],
       proposer: this.#proposer.describe(),
       postgres: booted === null ? null : { pid: booted.postmaster.pid },
@@ -208,6 +216,7 @@ export class Compute {
 
   async #suspend(): Promise<ExitCode> {
     await this.#boot?.catch(() => undefined);
+    await this.#booted?.streaming.catch(() => undefined); // the shutdown checkpoint is to reach the quorum
     if (this.#state === 'stopping' || this.#booted === null) return this.exited;
     this.#beginStop();
     const { postmaster } = this.#booted;

@@ -5,12 +5,11 @@
  * its Postgres.
  */
 import { flushCompileCache } from 'node:module';
-import { serve } from '@hono/node-server';
 import { pino } from 'pino';
 import { Compute } from './compute.ts';
 import { readConfig } from './config.ts';
 import { EXIT } from './exit-codes.ts';
-import { createApp } from './http/app.ts';
+import { createHttpServer } from './http/server.ts';
 import { socketPath } from './postgres/settings.ts';
 
 /** For the last answers (a failed /ready, /suspend) to be sent before the process ends. */
@@ -26,13 +25,13 @@ const log = pino({
   base: { what: 'compute', endpointId: spec.endpointId, term: spec.term },
 });
 const compute = new Compute(config, log);
-const app = createApp({
+const server = createHttpServer({
   compute,
   sessionToken: spec.sessionToken,
   socketPath: socketPath(config.folders),
 });
 
-const server = serve({ fetch: app.fetch, hostname: config.listen, port: config.httpPort });
+server.listen(config.httpPort, config.listen);
 server.once('error', (err) => {
   log.fatal({ err }, `cannot listen on ${config.listen}:${config.httpPort}`);
   process.exit(EXIT.failed);

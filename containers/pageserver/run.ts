@@ -8,9 +8,11 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
+import { globalAgent } from 'node:http';
 import { flushCompileCache } from 'node:module';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
+import { WebSocket } from 'ws';
 import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
 import { HOST } from '../../lib/protocol/specs.ts';
 import { LayerError } from '../../lib/storage/layers/format.ts';
@@ -88,8 +90,10 @@ const context: PageserverContext = {
       return null;
     }),
   openWal: (n, { timelineId }, from) =>
+    // Not the global WebSocket: its first use loads all of undici, with TLS and HTTP/2.
     new WebSocket(
       `ws://${HOST.wal}/${n}/timelines/${timelineId}/wal?from=${encodeURIComponent(formatLsn(from))}`,
+      { agent: globalAgent, perMessageDeflate: false },
     ) as unknown as WalSocket,
   failpoint: noFailpoints,
   sleep,

@@ -17,10 +17,15 @@
  * bound the timeline in X-Ebb-Timeline. Errors are {code, message}; the codes are those of the page service.
  */
 import { timingSafeEqual } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { Duplex } from 'node:stream';
-import { getRequestListener } from '@hono/node-server';
-import { Hono, type Context } from 'hono';
+import type { Context, Hono } from 'hono';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { formatLsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import { decodePageRequest, PAGES_MAX, type PageErrorCode, type PageRun } from '../../lib/protocol/pages.ts';
@@ -52,6 +57,7 @@ const SLOW_MS = 1_000;
 /** Close codes of /pages: 1002 for what is malformed, 1011 for a timeline that cannot be attached. */
 const CLOSE = { malformed: 1002, failed: 1011 } as const;
 
+const UNAUTHORIZED = { code: 'unauthorized', message: 'session token expected' } as const;
 const STATUS: Record<PageErrorCode, 400 | 404 | 410 | 500 | 503> = {
   malformed: 400,
   behind: 503,
@@ -63,8 +69,20 @@ const STATUS: Record<PageErrorCode, 400 | 404 | 410 | 500 | 503> = {
 };
 
 export function createPageserver(options: ServerOptions): Server {
-  const listener = getRequestListener(routes(options).fetch);
-  const server = createServer((request, response) => void listener(request, response));
+  // Whoever wakes a pageserver asks for /ready and for pages: all else is loaded when it is asked for, because the
+  // modules behind it take Node as long as the whole rest of the start.
+  let listener: Promise<RequestListener> | null = null;
+  const server = createServer((request, response) => {
+    if (request.method === 'GET' && request.url === '/ready') return answerReady(options, request, response);
+    listener ??= loadRoutes(options);
+    listener.then(
+      (listen) => listen(request, response),
+      (error: unknown) => {
+        options.onError(error, 'loading the routes');
+        response.writeHead(500).end();
+      },
+    );
+  });
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: REQUEST_BYTES_MAX,
@@ -182,15 +200,29 @@ function sender(webSocket: WebSocket, stream: Duplex): (bytes: Uint8Array) => vo
   };
 }
 
-function routes({ pageserver, metrics, stop, onError }: ServerOptions): Hono {
-  const app = new Hono();
+async function loadRoutes(options: ServerOptions): Promise<RequestListener> {
+  const [{ getRequestListener }, { Hono }] = await Promise.all([import('@hono/node-server'), import('hono')]);
+  const listen = getRequestListener(routes(options, new Hono()).fetch);
+  return (request, response) => void listen(request, response);
+}
+
+function answerReady(
+  { pageserver }: ServerOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const [status, body] = isAuthorized(pageserver, request.headers.authorization)
+    ? [200, { generation: pageserver.spec.generation }]
+    : [401, UNAUTHORIZED];
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+}
+
+function routes({ pageserver, metrics, stop, onError }: ServerOptions, app: Hono): Hono {
   app.get('/healthz', (c) => c.body(null, 204));
   app.use(async (c, next) => {
-    if (!isAuthorized(pageserver, c.req.header('authorization')))
-      return c.json({ code: 'unauthorized', message: 'session token expected' }, 401);
+    if (!isAuthorized(pageserver, c.req.header('authorization'))) return c.json(UNAUTHORIZED, 401);
     return next();
   });
-  app.get('/ready', (c) => c.json({ generation: pageserver.spec.generation }));
   let exposed: Promise<Exposition> | null = null;
   app.get('/metrics', async (c) => {
     const { contentType, text } = await (exposed ??= exposition(metrics));

@@ -168,6 +168,7 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     for (;;) {
       const config = this.#config;
       if (!config) throw new ContainerError('refused', 'no such endpoint', false);
+      this.#rouseStorage(config);
       const start = await this.#project(config).startCompute(config.endpointId, config.timeline.timelineId);
       if (start.ok) return this.#startRequest(config, start);
       if (start.config === null) throw new ContainerError('refused', 'no such endpoint', false);
@@ -176,12 +177,6 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
   }
 
   #startRequest(config: EndpointConfig, { term, spec }: Extract<ComputeStart, { ok: true }>): StartRequest {
-    // The pageserver's own start overlaps the compute's; a failure shows when the compute asks for pages.
-    const pageserver = this.env.PAGESERVER.getByName(config.projectId).wake(
-      config.projectId,
-      config.timeline,
-    );
-    this.ctx.waitUntil(pageserver.catch((error: unknown) => console.error(`pageserver: ${String(error)}`)));
     const token = randomToken();
     const computeSpec: ComputeSpec = {
       projectId: config.projectId,
@@ -204,6 +199,21 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     };
   }
   #applying: ProjectSpecForCompute | null = null;
+
+  /**
+   * The pageserver's own start overlaps the compute's; a failure shows when the compute asks for pages. The safekeepers sleep
+   * too: they are in memory again by the time the compute comes to be elected. Harmless when this start comes to nothing.
+   */
+  #rouseStorage({ projectId, timeline }: EndpointConfig): void {
+    const pageserver = this.env.PAGESERVER.getByName(projectId).wake(projectId, timeline);
+    this.ctx.waitUntil(pageserver.catch((error: unknown) => console.error(`pageserver: ${String(error)}`)));
+    for (let n = 1; n <= SAFEKEEPER_COUNT; n++) {
+      const safekeeper = this.env.SAFEKEEPER.getByName(`${timeline.projectId}/${timeline.timelineId}/${n}`);
+      // Any request wakes it; this one it refuses. One that cannot wake will be noticed by the election.
+      const answered = safekeeper.fetch('http://safekeeper/').then((response) => response.body?.cancel());
+      this.ctx.waitUntil(answered.catch(() => undefined));
+    }
+  }
 
   #outbound(config: EndpointConfig, token: string): Record<string, Fetcher> {
     const egress = this.ctx.exports.ComputeEgress({
@@ -267,7 +277,8 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     }
     if (pathname === '/status') {
       if (this.#container.state !== 'running') return Response.json(await this.status());
-      return this.#container.fetch('/status');
+      const response = await this.#container.fetch('/status');
+      return Response.json({ ...(await response.json<object>()), start: this.#container.startTimes });
     }
     return new Response('not found', { status: 404 });
   }

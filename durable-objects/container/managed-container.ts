@@ -36,6 +36,14 @@ export interface StartRequest {
   outbound: Record<string, Fetcher>;
 }
 
+/** When the last start passed which station; milliseconds of the Unix clock. */
+export interface StartTimes {
+  askedAtMs: number;
+  /** The engine was told to run the container. */
+  startedAtMs: number;
+  readyAtMs: number;
+}
+
 const READY_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 20_000;
 const CONNECT_RETRY_MS = 10;
@@ -54,6 +62,8 @@ export class ManagedContainer {
   #state: ContainerState = 'stopped';
   #starting: Promise<void> | null = null;
   #exited: Promise<void> = Promise.resolve();
+  /** Of the last start that succeeded while this object was in memory. */
+  startTimes: StartTimes | null = null;
   /** Message of the last failed start or unexpected exit. */
   lastError: string | null = null;
 
@@ -109,13 +119,16 @@ export class ManagedContainer {
 
   async #start(prepare: () => Promise<StartRequest>): Promise<void> {
     this.#state = 'starting';
+    const askedAtMs = Date.now();
     try {
       const request = await prepare();
       this.#ctx.storage.kv.put(SESSION_KEY, { token: request.token, startedAt: new Date().toISOString() });
       await this.#intercept(request.outbound);
       this.#container.start({ env: request.env, enableInternet: false });
+      const startedAtMs = Date.now();
       this.#watch();
       await this.#untilReady();
+      this.startTimes = { askedAtMs, startedAtMs, readyAtMs: Date.now() };
       this.#state = 'running';
       this.lastError = null;
     } catch (error) {

@@ -3,7 +3,7 @@
  * takes the types out of each needs more time for that than for everything else it does to wake.
  *
  *   node_modules/.cache/ebb/programs-HASH/
- *     compute.js  fuse-reader.js  pageserver.js     each with the engine's handoff.ts before it
+ *     compute.js  fuse-reader.js  pageserver.js     (containers/bundle.ts) with the engine's handoff.ts before them
  *     compiled/                                     V8's compiled code of them (NODE_COMPILE_CACHE)
  *
  * HASH is of all that goes into them, so they are made once per version. Folders that were not used for a week are removed.
@@ -11,8 +11,9 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { bundleProgram, type ProgramName } from '../../containers/bundle.ts';
 import { ROOT } from '../edge/wrangler-config.ts';
 
 /** Node's arguments for each program, and its folder for compiled code. */
@@ -24,11 +25,6 @@ export interface Programs {
 
 const CACHE = join(ROOT, 'node_modules', '.cache', 'ebb');
 const SOURCES = ['containers', 'lib', 'local/engine'];
-const ENTRIES = {
-  compute: 'containers/compute/run.ts',
-  'fuse-reader': 'containers/compute/datadir/reader.ts',
-  pageserver: 'containers/pageserver/run.ts',
-} as const;
 const HANDOFF = 'local/engine/handoff.ts';
 const READ_ONLY: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS']);
 const UNUSED_MS = 7 * 86_400_000;
@@ -59,8 +55,8 @@ export async function requirePrograms(): Promise<Programs> {
 export function sources(): Programs {
   const program = (main: string): string[] => [join(ROOT, 'local/engine/run-program.ts'), join(ROOT, main)];
   return {
-    compute: program(ENTRIES.compute),
-    pageserver: program(ENTRIES.pageserver),
+    compute: program('containers/compute/run.ts'),
+    pageserver: program('containers/pageserver/run.ts'),
     compiled: CACHE,
   };
 }
@@ -86,37 +82,14 @@ async function makePrograms(folder: string): Promise<void> {
   await mkdir(CACHE, { recursive: true });
   const work = await mkdtemp(join(CACHE, '.programs-'));
   try {
-    await Promise.all(Object.entries(ENTRIES).map(([name, entry]) => bundle(name, entry, work)));
-    await writeFile(join(work, 'package.json'), '{ "type": "module" }\n');
+    const bundled = (name: ProgramName) => bundleProgram(name, { outdir: work, before: HANDOFF });
+    await Promise.all([bundled('compute'), bundled('pageserver')]);
     await mkdir(join(work, 'compiled'));
     await rename(work, folder);
   } catch (error) {
     await rm(work, { recursive: true, force: true });
     if (!(await exists(folder))) throw error; // else another start was quicker
   }
-}
-
-async function bundle(name: string, entry: string, work: string): Promise<void> {
-  const { build } = await import('esbuild');
-  const imports = name === 'fuse-reader' ? [entry] : [HANDOFF, entry];
-  await build({
-    absWorkingDir: ROOT,
-    stdin: {
-      contents: imports.map((path) => `import './${path}';`).join('\n'),
-      resolveDir: ROOT,
-      sourcefile: `${name}.ts`,
-    },
-    outfile: join(work, `${name}.js`),
-    bundle: true,
-    platform: 'node',
-    target: 'node24',
-    format: 'esm',
-    external: ['@node-rs/crc32'],
-    banner: {
-      js: `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);`,
-    },
-    logLevel: 'silent',
-  });
 }
 
 async function removeUnused(): Promise<void> {

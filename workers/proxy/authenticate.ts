@@ -8,7 +8,6 @@
  * Either way the result is the ClientKey, which logs in to Postgres as the same role, and nothing is kept.
  */
 import { NONCE_BYTES, SCRAM_SHA_256, finish, start } from '../../lib/postgres/scram/server.ts';
-import { clientKeyFromPassword } from '../../lib/postgres/scram/secret.ts';
 import {
   buildAuthentication,
   parsePasswordMessage,
@@ -23,6 +22,7 @@ import type { SessionRequest } from './handshake.ts';
 import type { ProxyLimits } from './limits.ts';
 import { passwordAuthenticationFailed, ProxyError } from './proxy-error.ts';
 import { lookUpSecret, waitForGrid } from './secret-lookup.ts';
+import { VerifiedPasswords } from './verified-passwords.ts';
 
 /** What one who has authenticated may do: log in to this endpoint's Postgres as this role. */
 export interface Identity {
@@ -114,6 +114,8 @@ export interface PasswordLogin {
   password: Uint8Array;
 }
 
+const verified = new VerifiedPasswords();
+
 /** null: wrong, or nobody has this name; after the same work and at the same moments. */
 export async function verifyPassword(
   env: ProxyEnv,
@@ -122,7 +124,7 @@ export async function verifyPassword(
 ): Promise<Identity | null> {
   const startedAt = Date.now();
   const secret = await lookUpSecret(env, { endpoint, role }, limits);
-  const clientKey = await clientKeyFromPassword(password, secret);
+  const clientKey = await verified.clientKey(`${endpoint}\0${role}`, password, secret);
   if (clientKey !== null) return { endpoint, role, clientKey, serverKey: secret.serverKey };
   await waitForGrid(startedAt, limits.refusalGridMs);
   return null;

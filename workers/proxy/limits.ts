@@ -2,6 +2,8 @@
 export interface ProxyLimits {
   /** From the first byte to the end of authentication (Postgres: authentication_timeout). */
   authenticationMs: number;
+  /** Connections of one isolate that may be on the way to authentication at once. */
+  unauthenticatedMax: number;
   /** All attempts to wake a compute and to log in to its Postgres. */
   wakeMs: number;
   /** First pause between two attempts; each is twice the one before, up to the maximum, less up to half by chance. */
@@ -17,6 +19,7 @@ export interface ProxyLimits {
 
 export const PROXY_LIMITS: ProxyLimits = {
   authenticationMs: 60_000,
+  unauthenticatedMax: 500,
   wakeMs: 60_000,
   backoffMs: 100,
   backoffMsMax: 2_000,

@@ -17,6 +17,8 @@ const SQL_STATE = {
   invalidParameter: '22023',
   /** The client was too slow to say who it is. */
   timeout: '57014',
+  /** More clients at once than may be without a name. */
+  tooManyConnections: '53300',
   noUser: '28000',
   /** No endpoint named, named badly, or named twice and differently. */
   endpointName: '08004',

@@ -15,6 +15,7 @@ import type { ProxyEnv } from './env.ts';
 import { readRequest } from './handshake.ts';
 import type { ProxyLimits } from './limits.ts';
 import { errorToSend, ProxyError, proxyErrorOf } from './proxy-error.ts';
+import { WaitingRoom } from './waiting-room.ts';
 
 export interface Session {
   client: ClientConnection;
@@ -37,7 +38,10 @@ export async function serve(session: Session): Promise<void> {
   }
 }
 
+const waitingRoom = new WaitingRoom();
+
 async function converse({ client, method, host, env, limits }: Session): Promise<void> {
+  const leaveRoom = waitingRoom.enter(limits.unauthenticatedMax);
   const deadline = new Deadline(
     limits.authenticationMs,
     () => new ProxyError('timeout', 'canceling authentication due to timeout'),
@@ -48,6 +52,7 @@ async function converse({ client, method, host, env, limits }: Session): Promise
     if (request.kind === 'cancel') return await cancel(env, request);
     const identity = await authenticate({ handshake, request, env, limits }, method);
     deadline.clear();
+    leaveRoom();
 
     const backend = await openBackend(env, identity, request, limits);
     if (backend.kind === 'refused') return await client.write(backend.error);
@@ -60,6 +65,7 @@ async function converse({ client, method, host, env, limits }: Session): Promise
     }
   } finally {
     deadline.clear();
+    leaveRoom();
   }
 }
 

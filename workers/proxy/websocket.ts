@@ -31,6 +31,7 @@ const CLOSE_CODE: Partial<Record<ProxyErrorCode, number>> = {
   unsupportedProtocol: 1002,
   internal: 1011,
   computeUnavailable: 1013,
+  tooManyConnections: 1013,
 };
 
 /** 101, and serves the client until its WebSocket closes; 426 for a request that is not an upgrade. */

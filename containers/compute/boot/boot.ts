@@ -2,9 +2,11 @@
  * From a specification to a Postgres that takes connections.
  *
  *   elect ───────────┐                         the log is recovered: it ends at L, durable at a quorum
- *   mount ───────────┼► manifest at L ► lay out ► Postgres starts ► proposer streams ► roles ► serve
- *   connect to pages ┘
+ *   mount ───────────┼► manifest at L ► lay out ► Postgres starts ─┬► roles ► serve
+ *   connect to pages ┘                                             └► proposer streams
  *
+ * Nobody who only reads waits for the stream. A commit that comes before it waits in Postgres until its synchronous standby
+ * has connected: from the first backend on, by the setting itself (SYNC_STANDBY_INIT in replication/syncrep.c).
  * What begins here ends here when a later step fails. Nothing of an earlier run is used: the disk is emptied.
  */
 import { chownSync, mkdirSync, rmSync } from 'node:fs';
@@ -20,6 +22,7 @@ import { prepareDataDirectory } from '../datadir/data-directory.ts';
 import { PageClient, PageClientError } from '../datadir/page-client.ts';
 import type { DataDirectory, LocalFile, Log } from '../datadir/types.ts';
 import { chooseIdentity, type Identity } from '../postgres/identity.ts';
+import type { OpenSocket } from '../outbound-socket.ts';
 import { Postmaster } from '../postgres/postmaster.ts';
 import { postgresProgram } from '../postgres/programs.ts';
 import type { LogLine } from '../postgres/server-log.ts';
@@ -35,12 +38,13 @@ import { Superuser } from '../postgres/superuser.ts';
 import { ProposerError } from '../proposer/errors.ts';
 import type { Proposer } from '../proposer/proposer.ts';
 import { applyRoles } from '../roles/apply.ts';
-import { PhaseClock } from './phases.ts';
+import { PhaseClock, type Span } from './phases.ts';
 
 export interface BootDependencies {
   config: ComputeConfig;
   /** Not elected yet. */
   proposer: Proposer;
+  openSocket: OpenSocket;
   log: Log;
   onPostgresLog: (line: LogLine) => void;
   /** As Postmaster's. */
@@ -54,9 +58,13 @@ export interface Booted {
   postmaster: Postmaster;
   superuser: Superuser;
   pages: PageClient;
+  /** Resolves when the proposer streams; rejects when it cannot: no commit would ever return. */
+  streaming: Promise<void>;
   /** Steps that the roles and databases of the specification needed. */
   rolesApplied: string[];
   bootMs: Record<string, number>;
+  /** The same as begins and ends since the process began. */
+  bootSpans: () => Record<string, Span>;
 }
 
 /** Why a compute did not come up, as its Durable Object is told. */
@@ -86,7 +94,10 @@ async function bootSteps(dependencies: BootDependencies, undo: (() => Promise<un
   const { spec, folders } = config;
   const clock = new PhaseClock();
   undo.push(() => proposer.close());
-  const pages = new PageClient({ url: `ws://${HOST.pageserver}/pages` });
+  const pages = new PageClient({
+    url: `ws://${HOST.pageserver}/pages`,
+    connect: dependencies.openSocket,
+  });
   undo.push(() => Promise.resolve(pages.close()));
   pages.warmUp();
   const settings = postgresSettings(folders, spec.settings, memoryBytes());
@@ -150,16 +161,19 @@ async function bootSteps(dependencies: BootDependencies, undo: (() => Promise<un
   });
   const superuser = new Superuser(socketPath(folders));
   undo.push(() => superuser.close());
-  await clock.measure('stream', async () => {
+  const streaming = clock.measure('stream', async () => {
     await superuser.createSlot(PROPOSER_SLOT);
     await proposer.startStreaming({ socketPath: socketPath(folders), user: ADMIN_ROLE, slot: PROPOSER_SLOT });
   });
+  const cannotStream = streaming.then(() => new Promise<never>(() => undefined));
+  cannotStream.catch(() => undefined); // of interest only to a boot that waits, and to Compute
   const rolesApplied = await clock.measure('roles', () =>
-    Promise.race([applyRoles(superuser, spec), over, directory.failure]),
+    Promise.race([applyRoles(superuser, spec), over, directory.failure, cannotStream]),
   );
   const bootMs = clock.read();
   log.info({ lsn: formatLsn(lsn), mode: directory.mode, bootMs, rolesApplied }, 'booted');
-  return { lsn, directory, postmaster, superuser, pages, rolesApplied, bootMs };
+  const bootSpans = (): Record<string, Span> => clock.spans();
+  return { lsn, directory, postmaster, superuser, pages, streaming, rolesApplied, bootMs, bootSpans };
 }
 
 /** Rejects when this proposer can commit nothing any more. Never resolves. */

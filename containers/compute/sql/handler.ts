@@ -4,9 +4,21 @@ import { Connection } from '../postgres/connection.ts';
 import { ADMIN_ROLE } from '../postgres/settings.ts';
 import { errorAnswer, resultsBody, SQL_ANSWER_BYTES_MAX } from './answer.ts';
 import { ConnectionPool } from './pool.ts';
-import { parseSqlRequest, SqlRequestError } from './request.ts';
+import { parseSqlRequest, SqlRequestError, type HeaderReader } from './request.ts';
 import { runStatements } from './run.ts';
 
+export interface SqlCall {
+  headers: HeaderReader;
+  /** JSON. */
+  body: string;
+  /** Aborted when the caller has gone: what runs is cancelled. */
+  signal: AbortSignal;
+}
+export interface SqlAnswer {
+  status: number;
+  /** JSON. */
+  body: string;
+}
 export interface SqlHandlerOptions {
   socketPath: string;
   guard: CommitGuard;
@@ -46,19 +58,17 @@ export class SqlHandler {
     return { size, idle };
   }
 
-  /** The answer; aborting `request.signal` cancels what runs. */
-  async handle(request: Request): Promise<Response> {
+  async handle({ headers, body, signal }: SqlCall): Promise<SqlAnswer> {
     try {
-      const parsed = parseSqlRequest(request.headers, await request.text());
+      const parsed = parseSqlRequest(headers, body);
       if (parsed.role === ADMIN_ROLE) throw new SqlRequestError(`role "${ADMIN_ROLE}" is reserved`);
       const results = await this.#pool.with(parsed, (connection) =>
-        runStatements(connection, parsed, request.signal),
+        runStatements(connection, parsed, signal),
       );
-      const body = request.signal.aborted ? '' : resultsBody(parsed, results);
-      return new Response(body, { headers: { 'content-type': 'application/json' } });
+      return { status: 200, body: signal.aborted ? '' : resultsBody(parsed, results) };
     } catch (error) {
-      const { status, body } = errorAnswer(error);
-      return Response.json(body, { status });
+      const { status, body: fields } = errorAnswer(error);
+      return { status, body: JSON.stringify(fields) };
     }
   }
 

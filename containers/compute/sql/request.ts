@@ -9,6 +9,10 @@
  */
 import { SQL_HEADER } from '../../../lib/protocol/sql.ts';
 
+/** A request's headers, by lower-case name. */
+export interface HeaderReader {
+  get(name: string): string | null;
+}
 export interface Statement {
   query: string;
   params: (string | null)[];
@@ -39,7 +43,7 @@ const ISOLATION: Readonly<Record<string, string>> = {
 };
 
 /** Throws SqlRequestError. */
-export function parseSqlRequest(headers: Headers, body: string): SqlRequest {
+export function parseSqlRequest(headers: HeaderReader, body: string): SqlRequest {
   const payload = parseJson(body);
   const isBatch = typeof payload === 'object' && payload !== null && 'queries' in payload;
   const statements = isBatch ? payload.queries : [payload];
@@ -60,10 +64,10 @@ export function parseSqlRequest(headers: Headers, body: string): SqlRequest {
   };
 }
 
-const isTrue = (headers: Headers, name: string): boolean => headers.get(name) === 'true';
+const isTrue = (headers: HeaderReader, name: string): boolean => headers.get(name) === 'true';
 
 /** Names are percent-encoded, because headers are not Unicode. */
-function readName(headers: Headers, header: string): string {
+function readName(headers: HeaderReader, header: string): string {
   try {
     const name = decodeURIComponent(headers.get(header) ?? '');
     if (name !== '' && !name.includes('\0')) return name;
@@ -73,7 +77,7 @@ function readName(headers: Headers, header: string): string {
   throw new SqlRequestError(`header ${header} is missing or malformed`);
 }
 
-function beginOf(headers: Headers): string {
+function beginOf(headers: HeaderReader): string {
   const options: string[] = [];
   const level = headers.get('neon-batch-isolation-level');
   if (level !== null) {

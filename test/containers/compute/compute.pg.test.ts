@@ -77,8 +77,12 @@ describe.each(['plain', 'fuse'] as const)('on a %s data directory', (mode) => {
 describe('what its Durable Object asks', () => {
   test('only with the token', async () => {
     await start();
-    expect((await running!.http('GET', '/status', undefined, 'another')).status).toBe(401);
-    expect((await running!.http('GET', '/healthz', undefined, 'another')).status).toBe(204);
+    expect(
+      (await running!.http('GET', '/status', undefined, { authorization: 'Bearer another' })).status,
+    ).toBe(401);
+    expect(
+      (await running!.http('GET', '/healthz', undefined, { authorization: 'Bearer another' })).status,
+    ).toBe(204);
   });
 
   test('apply makes roles and databases, and they are reported', async () => {
@@ -127,16 +131,13 @@ describe('what its Durable Object asks', () => {
   test('sql runs, and counts as activity', async () => {
     await start();
     const { clientKey } = await scramSecret('moon');
-    const request = new Request('http://compute/sql', {
-      method: 'POST',
-      body: JSON.stringify({ query: 'select $1::int + 1 as a', params: [1] }),
-      headers: {
-        [SQL_HEADER.role]: 'conrad',
-        [SQL_HEADER.database]: 'postgres',
-        [SQL_HEADER.clientKey]: Buffer.from(clientKey).toString('base64'),
-      },
+    const query = { query: 'select $1::int + 1 as a', params: [1] };
+    const answer = await running!.http('POST', '/sql', query, {
+      [SQL_HEADER.role]: 'conrad',
+      [SQL_HEADER.database]: 'postgres',
+      [SQL_HEADER.clientKey]: Buffer.from(clientKey).toString('base64'),
     });
-    expect(await (await running!.compute.sql(request)).json()).toMatchObject({ rows: [{ a: 2 }] });
+    expect(await answer.json()).toMatchObject({ rows: [{ a: 2 }] });
   });
 });
 

@@ -1,17 +1,19 @@
 /**
  * Everything around one compute, in this process: three real acceptors in memory, the pages of the initdb template, and
- * a Durable Object that notes what it is told. Only the network is made up: WebSocket and fetch by host name.
+ * a Durable Object that notes what it is told. Only the network is made up: its WebSockets and fetch by host name.
  */
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import type { Server } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { vi } from 'vitest';
 import { Compute, type ComputeLog } from '../../../containers/compute/compute.ts';
 import { readConfig } from '../../../containers/compute/config.ts';
-import { createApp } from '../../../containers/compute/http/app.ts';
+import { createHttpServer } from '../../../containers/compute/http/server.ts';
+import type { OpenSocket } from '../../../containers/compute/outbound-socket.ts';
 import { socketPath } from '../../../containers/compute/postgres/settings.ts';
 import { CheckPoint } from '../../../lib/postgres/checkpoint.ts';
 import { decodeControlFile } from '../../../lib/postgres/control-file.ts';
@@ -29,6 +31,8 @@ import { initdbTemplate } from '../../support/postgres-cluster.ts';
 import { describeCluster, StoppedCluster } from './datadir/stopped-cluster.ts';
 import { MemoryAcceptors } from './proposer/memory-acceptors.ts';
 
+/** `fetch` is made up for what the compute asks; the tests ask by the real one. */
+const realFetch = globalThis.fetch;
 const TOKEN = 'the-session-token-of-this-compute';
 
 /** A WebSocket of the page service to a stopped cluster. */
@@ -73,6 +77,7 @@ export class World {
   readonly told: { what: string; body: unknown }[] = [];
   readonly logged: { fields: object; message: string }[] = [];
   mayStop = true;
+  readonly #servers: Server[] = [];
   #onTold: (() => void)[] = [];
 
   private constructor(template: string, spec: ComputeSpec) {
@@ -126,15 +131,16 @@ export class World {
     return world;
   }
 
+  #openSocket(url: string): ReturnType<OpenSocket> {
+    const { hostname } = new URL(url);
+    const socket =
+      hostname === HOST.pageserver
+        ? new PageServiceSocket(this)
+        : this.acceptors.connect(Number(/^safekeeper-(\d)/.exec(hostname)?.[1]));
+    return socket as unknown as ReturnType<OpenSocket>;
+  }
+
   #stubNetwork(): void {
-    const open = (url: string): unknown => {
-      const { hostname } = new URL(url);
-      if (hostname === HOST.pageserver) return new PageServiceSocket(this);
-      return this.acceptors.connect(Number(/^safekeeper-(\d)/.exec(hostname)?.[1]));
-    };
-    vi.stubGlobal('WebSocket', function openByName(url: string) {
-      return open(url);
-    });
     vi.stubGlobal('fetch', async (url: string, init: RequestInit) => {
       const request = new Request(url, init);
       const { hostname, pathname } = new URL(url);
@@ -171,13 +177,20 @@ export class World {
     });
     const note = (fields: object, message: string): void => void this.logged.push({ fields, message });
     const log: ComputeLog = { info: note, warn: note, error: note, debug: note };
-    const compute = new Compute(config, log);
-    const app = createApp({ compute, sessionToken: TOKEN, socketPath: socketPath(config.folders) });
+    const compute = new Compute(config, log, (url) => this.#openSocket(url));
+    const http = createHttpServer({ compute, sessionToken: TOKEN, socketPath: socketPath(config.folders) });
+    http.listen(0, '127.0.0.1');
+    await once(http, 'listening');
+    this.#servers.push(http);
     const port = await compute.gateway.listen(0, '127.0.0.1');
-    return new RunningCompute(compute, app, port, config.folders.socket);
+    return new RunningCompute(compute, http, port, config.folders.socket);
   }
 
   remove(): void {
+    for (const server of this.#servers) {
+      server.close();
+      server.closeAllConnections();
+    }
     vi.unstubAllGlobals();
     rmSync(this.home, { recursive: true, force: true });
   }
@@ -185,21 +198,27 @@ export class World {
 
 export class RunningCompute {
   readonly compute: Compute;
-  readonly #app: ReturnType<typeof createApp>;
+  readonly #http: Server;
   readonly #port: number;
   readonly #socketFolder: string;
 
-  constructor(compute: Compute, app: ReturnType<typeof createApp>, port: number, socketFolder: string) {
+  constructor(compute: Compute, http: Server, port: number, socketFolder: string) {
     this.compute = compute;
-    this.#app = app;
+    this.#http = http;
     this.#port = port;
     this.#socketFolder = socketFolder;
   }
 
-  async http(method: string, path: string, body?: unknown, token = TOKEN): Promise<Response> {
-    const init: RequestInit = { method, headers: { authorization: `Bearer ${token}` } };
+  async http(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Response> {
+    const init: RequestInit = { method, headers: { authorization: `Bearer ${TOKEN}`, ...headers } };
     if (body !== undefined) init.body = JSON.stringify(body);
-    return this.#app.request(path, init);
+    const { port } = this.#http.address() as AddressInfo;
+    return realFetch(`http://127.0.0.1:${port}${path}`, init);
   }
 
   /** A client as the Durable Object passes it on. */

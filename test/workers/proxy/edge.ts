@@ -20,7 +20,13 @@ export const PASSWORD = 'correct horse; battery$staple é';
 export const MOCK_AUTHENTICATION_SECRET = 'not a secret, but as long as one must be';
 
 /** Short enough for tests to wait for; long enough for a loaded machine not to meet them by chance. */
-export const LIMITS = { authenticationMs: 2_500, wakeMs: 1_500, backoffMs: 20, lingerMs: 200 };
+export const LIMITS = {
+  authenticationMs: 2_500,
+  unauthenticatedMax: 60,
+  wakeMs: 1_500,
+  backoffMs: 20,
+  lingerMs: 200,
+};
 
 export interface EndpointState {
   connections: number;

@@ -23,7 +23,7 @@ import {
   buildStartupMessage,
 } from '../../../lib/postgres/wire/startup.ts';
 import { PROXY_LIMITS } from '../../../workers/proxy/limits.ts';
-import { EdgeUnderTest, ENDPOINT, ENDPOINT_NUMBER, PASSWORD, ROLE } from './edge.ts';
+import { EdgeUnderTest, ENDPOINT, ENDPOINT_NUMBER, LIMITS, PASSWORD, ROLE } from './edge.ts';
 import { RawClient } from './raw-client.ts';
 
 let edge: EdgeUnderTest;
@@ -522,4 +522,17 @@ describe('bad input', () => {
       { numRuns: 60 },
     );
   });
+});
+
+test('who is not authenticated takes one of a bounded number of places, and no place of those who are', async () => {
+  const silent: RawClient[] = [];
+  await withClient(async (client) => {
+    while (silent.length < LIMITS.unauthenticatedMax) silent.push(await RawClient.open(edge.port));
+    const refused = await (await RawClient.open(edge.port)).error();
+    expect(refused).toMatchObject({ C: '53300', M: 'too many connections are being authenticated' });
+    await client.query('SELECT 1');
+  });
+  for (const each of silent) each.end();
+  await Promise.all(silent.map((each) => each.ended()));
+  await withClient((client) => client.query('SELECT 1'));
 });

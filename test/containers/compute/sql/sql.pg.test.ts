@@ -30,8 +30,13 @@ function asWorker(init: RequestInit, change: Record<string, string> = {}): Reque
     signal: init.signal ?? null,
   });
 }
+async function answer(request: Request): Promise<Response> {
+  const { headers, signal } = request;
+  const { status, body } = await handler.handle({ headers, signal, body: await request.text() });
+  return new Response(body, { status, headers: { 'content-type': 'application/json' } });
+}
 const post = (body: unknown, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> =>
-  handler.handle(
+  answer(
     asWorker(
       { body: typeof body === 'string' ? body : JSON.stringify(body), ...(signal && { signal }) },
       headers,
@@ -53,7 +58,7 @@ beforeAll(async () => {
   clientKey = Buffer.from(key).toString('base64');
   await compute.superuser.query(`create role conrad login password '${secret}'`);
   await compute.superuser.query('create database main owner conrad');
-  neonConfig.fetchFunction = (_url: string, init: RequestInit) => handler.handle(asWorker(init));
+  neonConfig.fetchFunction = (_url: string, init: RequestInit) => answer(asWorker(init));
   handler = newHandler();
 });
 afterEach(() => {
