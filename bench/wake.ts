@@ -3,18 +3,27 @@
  * some sizes of the database; with only the compute suspended; and a new project, from the API's POST to its first row.
  *
  *   node bench/wake.ts [wakes per size, default 10] [sizes in MB, default 50 1000]
+ *     --dir FOLDER      kept, so that filling and measuring can be two runs
+ *     --relations N     so many tables with an index each besides
+ *     --fill-only       measures nothing
  */
+import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { startEbb } from '../test/support/ebb.ts';
 import { median, quantile, table } from './support.ts';
 import { printTimeline, traceWake, type Stations } from './wake-timeline.ts';
 
-const [wakes = 10, ...given] = process.argv.slice(2).map(Number);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { dir: { type: 'string' }, relations: { type: 'string' }, 'fill-only': { type: 'boolean' } },
+});
+const [wakes = 10, ...given] = positionals.map(Number);
+const tables = Number(values.relations ?? 0);
 const sizes = given.length > 0 ? given : [50, 1000];
 const NEW_PROJECTS = 5;
 const begun = performance.now();
-const ebb = await startEbb();
-console.error(`first ebb start: ${(performance.now() - begun).toFixed(0)} ms`);
+const ebb = await startEbb(values.dir === undefined ? {} : { dir: values.dir });
+console.error(`ebb start: ${(performance.now() - begun).toFixed(0)} ms`);
 const rows: string[][] = [];
 
 interface Status {
@@ -37,6 +46,22 @@ function report(what: string, times: readonly number[], pages = ''): void {
   rows.push([what, String(times.length), ...ms, pages]);
 }
 
+/** In batches: a transaction holds a lock for each. */
+async function makeTables(): Promise<void> {
+  const client = new pg.Client(ebb.postgresUrl);
+  await client.connect();
+  const { rows: found } = await client.query(
+    "SELECT count(*)::int AS n FROM pg_class WHERE relname ~ '^many_[0-9]+$' AND relkind = 'r'",
+  );
+  for (let n = Number(found[0].n); n < tables; n += 500) {
+    const last = Math.min(n + 500, tables);
+    await client.query(`DO $$ BEGIN FOR i IN ${n + 1}..${last} LOOP
+      EXECUTE format('CREATE TABLE many_%s (id bigint PRIMARY KEY)', i); END LOOP; END $$`);
+    console.error(`made ${last} of ${tables} tables`);
+  }
+  await client.end();
+}
+
 async function newProject(): Promise<number> {
   const begin = performance.now();
   const response = await fetch(`${ebb.httpUrl}/api/v2/projects`, {
@@ -56,10 +81,13 @@ try {
     return (await (await ebb.inspect(path)).json()) as Status;
   };
   let filled = 0;
+  await makeTables();
   for (const size of sizes) {
     const client = new pg.Client(ebb.postgresUrl);
     await client.connect();
     await client.query('CREATE TABLE IF NOT EXISTS filler (id bigint PRIMARY KEY, payload text)');
+    const { rows: held } = await client.query('SELECT coalesce(max(id), 0)::bigint AS id FROM filler');
+    filled = Number(held[0].id) / 1000;
     // About 1 kB a row with its index entry: 1,000 rows are 1 MB.
     while (filled < size) {
       const batch = Math.min(25, size - filled);
@@ -73,7 +101,9 @@ try {
     await client.query('VACUUM ANALYZE filler');
     const { rows: is } = await client.query('SELECT pg_database_size(current_database())::bigint AS bytes');
     await client.end();
-    const database = `${(Number(is[0].bytes) / 1e6).toFixed(0)} MB`;
+    if (values['fill-only'] === true) continue;
+    const relations = tables === 0 ? '' : `, ${tables} tables`;
+    const database = `${(Number(is[0].bytes) / 1e6).toFixed(0)} MB${relations}`;
 
     const wake = async (): Promise<number> =>
       firstRow(ebb.postgresUrl, 'SELECT id FROM filler WHERE id = $1', [
@@ -113,11 +143,11 @@ try {
     }
   }
   const times: number[] = [];
-  for (let i = 0; i < NEW_PROJECTS; i++) {
+  for (let i = 0; i < NEW_PROJECTS && values['fill-only'] !== true; i++) {
     await ebb.suspendContainers();
     times.push(await newProject());
   }
-  report('new project', times);
+  if (times.length > 0) report('new project', times);
   table(['what', 'times', 'min ms', 'median ms', 'p95 ms', 'pages fetched'], rows);
 } finally {
   await ebb.stop();
