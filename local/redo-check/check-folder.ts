@@ -56,6 +56,7 @@ export function checkFolder(options: CheckFolderOptions): CheckFolderResult {
   const check = new RedoCheck({
     facts: postgres18,
     pages,
+    mayBeAhead: base !== undefined,
     onFailure: (failure) => {
       if (failures.length < FAILURES_KEPT) failures.push(formatFailure(failure));
       options.onFailure?.(failure);

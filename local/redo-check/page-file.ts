@@ -7,18 +7,20 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PAGE_BYTES } from '../../lib/postgres/page/page.ts';
-import type { PageStore, PageTag } from '../../lib/postgres/redo/check/page-store.ts';
+import { FORKS, type PageStore, type PageTag } from '../../lib/postgres/redo/check/page-store.ts';
 import type { DataDirectory } from './data-directory.ts';
 
 type ForkTag = Omit<PageTag, 'block'>;
 
 interface Fork {
   key: string;
-  /** Slot in the file by block; every block that this store knows has one. */
+  /** Slot in the file by block; every block that this store knows has one, or NO_SLOT where nothing is known any more. */
   slots: Map<number, number>;
   /** Blocks from here on are no longer, or never were, what the data directory holds. */
   baseLimit: number;
 }
+/** A block that was forgotten: what the data directory has of it is not its state either. */
+const NO_SLOT = -1;
 interface CachedPage {
   page: Uint8Array;
   dirty: boolean;
@@ -33,6 +35,8 @@ export class PageFile implements PageStore {
   readonly #pagesMax: number;
   readonly #base: DataDirectory | undefined;
   #slots = 0;
+  /** Slots of blocks that are gone, to be used again. */
+  readonly #free: number[] = [];
   #lastTag: ForkTag = { spcOid: -1, dbOid: -1, relNumber: -1, fork: -1 };
   #lastFork: Fork | undefined;
 
@@ -44,6 +48,7 @@ export class PageFile implements PageStore {
   get(tag: PageTag): Uint8Array | undefined {
     const fork = this.#forkOf(tag);
     const slot = fork.slots.get(tag.block);
+    if (slot === NO_SLOT) return undefined;
     if (slot !== undefined) return this.#cached(slot).page;
     if (this.#base === undefined || tag.block >= fork.baseLimit) return undefined;
     const page = this.#base.read(tag);
@@ -54,7 +59,9 @@ export class PageFile implements PageStore {
   put(tag: PageTag, page: Uint8Array): void {
     const fork = this.#forkOf(tag);
     let slot = fork.slots.get(tag.block);
-    if (slot === undefined) fork.slots.set(tag.block, (slot = this.#slots++));
+    if (slot === undefined || slot === NO_SLOT) {
+      fork.slots.set(tag.block, (slot = this.#free.pop() ?? this.#slots++));
+    }
     const cached = this.#cache.get(slot);
     if (cached === undefined) {
       this.#cache.set(slot, { page, dirty: true });
@@ -67,10 +74,8 @@ export class PageFile implements PageStore {
 
   forget(tag: PageTag): void {
     const fork = this.#forkOf(tag);
-    const slot = fork.slots.get(tag.block);
-    if (slot === undefined) return;
-    fork.slots.delete(tag.block);
-    this.#cache.delete(slot);
+    this.#release(fork.slots.get(tag.block));
+    fork.slots.set(tag.block, NO_SLOT);
   }
 
   truncate(tag: ForkTag, fromBlock: number): void {
@@ -79,17 +84,33 @@ export class PageFile implements PageStore {
     for (const [block, slot] of fork.slots) {
       if (block < fromBlock) continue;
       fork.slots.delete(block);
-      this.#cache.delete(slot);
+      this.#release(slot);
+    }
+  }
+
+  dropRelation({ spcOid, dbOid, relNumber }: Omit<ForkTag, 'fork'>): void {
+    for (let number = 0; number < FORKS; number++) {
+      const key = `${spcOid}/${dbOid}/${relNumber}/${number}`;
+      const fork = this.#forks.get(key);
+      if (fork === undefined) continue;
+      for (const slot of fork.slots.values()) this.#release(slot);
+      this.#forks.delete(key);
+      if (this.#lastFork === fork) this.#lastFork = undefined;
     }
   }
 
   dropDatabase(spcOid: number, dbOid: number): void {
     for (const [key, fork] of this.#forks) {
       if (!key.startsWith(`${spcOid}/${dbOid}/`)) continue;
-      for (const slot of fork.slots.values()) this.#cache.delete(slot);
+      for (const slot of fork.slots.values()) this.#release(slot);
       fork.slots.clear();
       fork.baseLimit = 0;
     }
+  }
+
+  /** How many pages the file has room for; that many were known at once at most. */
+  get slotCount(): number {
+    return this.#slots;
   }
 
   /** Deletes the file. */
@@ -114,6 +135,12 @@ export class PageFile implements PageStore {
     this.#lastTag = { spcOid: tag.spcOid, dbOid: tag.dbOid, relNumber: tag.relNumber, fork: tag.fork };
     this.#lastFork = fork;
     return fork;
+  }
+
+  #release(slot: number | undefined): void {
+    if (slot === undefined || slot === NO_SLOT) return;
+    this.#cache.delete(slot);
+    this.#free.push(slot);
   }
 
   #cached(slot: number): CachedPage {

@@ -112,10 +112,9 @@ class OrderError extends Error {
   }
 }
 
+export const EXTENSION_RECORD = "records of an extension's resource manager cannot be replayed";
 const refusal = (resourceManager: number): string =>
-  resourceManager >= RM_MIN_CUSTOM_ID
-    ? "records of an extension's resource manager cannot be replayed"
-    : 'redo of this resource manager is not supported';
+  resourceManager >= RM_MIN_CUSTOM_ID ? EXTENSION_RECORD : 'redo of this resource manager is not supported';
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 

@@ -4,6 +4,7 @@
  * Source: access/xlog_internal.h (XLOG_PAGE_MAGIC), access/rmgrlist.h (the order is the RmgrId).
  */
 import type { WalFacts } from '../wal/facts.ts';
+import { changesPages18 } from './page-changes.ts';
 import { recordTypes18 } from './record-types.ts';
 
 export const postgres18: WalFacts = {
@@ -11,4 +12,5 @@ export const postgres18: WalFacts = {
   pageMagic: 0xd118,
   resourceManagers: recordTypes18.map(({ name }) => name),
   recordTypes: recordTypes18.map(({ types }) => types),
+  changesPages: changesPages18,
 };

@@ -13,6 +13,8 @@ export interface WalFacts {
    * A name with `+INIT` stands under info | XLOG_HEAP_INIT_PAGE.
    */
   readonly recordTypes: readonly Readonly<Record<number, string>>[];
+  /** Whether records of this type of a built-in resource manager have block references: all of them do, or none. */
+  changesPages(resourceManager: number, info: number): boolean;
 }
 
 /** RmgrIds from here on are custom: loaded by an extension. */

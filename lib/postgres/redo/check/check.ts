@@ -10,11 +10,20 @@
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import { restoreImage } from '../../page/image.ts';
 import type { PageMask } from '../../page/mask.ts';
-import { isNewPage, PAGE_BYTES, pageLsn, pageOver, setPageLsn, type Page } from '../../page/page.ts';
+import {
+  isNewPage,
+  PAGE_BYTES,
+  PageError,
+  pageLsn,
+  pageOver,
+  setPageLsn,
+  type Page,
+} from '../../page/page.ts';
 import { nameBlock, recordTypeName, resourceManagerName } from '../../wal/describe.ts';
-import type { WalFacts } from '../../wal/facts.ts';
+import { RM_MIN_CUSTOM_ID, type WalFacts } from '../../wal/facts.ts';
 import type { BlockReference, WalRecord } from '../../wal/record.ts';
-import { redoBlock, RedoError, resourceManagers, startsAnew } from '../redo.ts';
+import { MalformedRecord } from '../errors.ts';
+import { EXTENSION_RECORD, redoBlock, RedoError, resourceManagers, startsAnew } from '../redo.ts';
 import type { PageStore } from './page-store.ts';
 import { applyStorageChanges } from './storage-changes.ts';
 
@@ -45,6 +54,8 @@ export interface CheckFailure {
 export interface RedoCheckOptions {
   facts: WalFacts;
   pages: PageStore;
+  /** Whether `pages` may hold pages that are newer than a record: those of a data directory. */
+  mayBeAhead?: boolean;
   /** Called for every mismatch and every refusal. */
   onFailure?: (failure: CheckFailure, record: WalRecord) => void;
   /** Called before each comparison with Postgres's page and ours, neither masked yet. Neither may be changed. */
@@ -56,9 +67,10 @@ const VISIBILITYMAP_FORK = 2;
 export class RedoCheck {
   readonly #facts: WalFacts;
   readonly #pages: PageStore;
+  readonly #mayBeAhead: boolean;
   readonly #onFailure: (failure: CheckFailure, record: WalRecord) => void;
   readonly #onCompare: RedoCheckOptions['onCompare'];
-  readonly #counts: CheckCount[] = [];
+  readonly #counts: (CheckCount | undefined)[] = [];
   readonly #found = comparedPage();
   readonly #expected = comparedPage();
   /** Blocks met without a base: taken over from their image, or left out for want of one. */
@@ -73,6 +85,7 @@ export class RedoCheck {
   constructor(options: RedoCheckOptions) {
     this.#facts = options.facts;
     this.#pages = options.pages;
+    this.#mayBeAhead = options.mayBeAhead ?? false;
     this.#onFailure = options.onFailure ?? (() => undefined);
     this.#onCompare = options.onCompare;
   }
@@ -82,16 +95,33 @@ export class RedoCheck {
     this.records++;
     const count = this.#countOf(record);
     count.records++;
+    const refusal = this.#refusalOf(record);
+    if (refusal !== undefined) {
+      this.#refuse(record, count, refusal);
+      return;
+    }
     for (let i = 0; i < record.blockCount; i++) {
       count.blocks++;
       this.#checkBlock(record, i, count);
     }
-    applyStorageChanges(record, this.#pages);
+    this.#changeStorage(record, count);
   }
 
-  /** A line per record type of every built-in resource manager, those never seen with 0 records. */
+  #changeStorage(record: WalRecord, count: CheckCount): void {
+    try {
+      applyStorageChanges(record, this.#pages);
+    } catch (error) {
+      if (!(error instanceof MalformedRecord)) throw error;
+      count.errors++;
+      this.errors++;
+      this.#fail('error', record, 'storage', -1, error.message);
+    }
+  }
+
+  /** A line per record type of every built-in resource manager, those never seen with 0 records; then what is none of them. */
   report(): CheckCount[] {
     const lines: CheckCount[] = [];
+    const isKnown = (key: number) => this.#facts.recordTypes[key >>> 8]?.[key & 0xff] !== undefined;
     for (const [id, types] of this.#facts.recordTypes.entries()) {
       const seen = new Set<string>();
       for (const info of Object.keys(types).map(Number)) {
@@ -106,7 +136,29 @@ export class RedoCheck {
         );
       }
     }
+    for (const [key, count] of this.#counts.entries()) {
+      if (count !== undefined && !isKnown(key)) lines.push(count);
+    }
     return lines;
+  }
+
+  /** Why the record as a whole cannot be replayed, whatever its blocks; undefined where it can be. */
+  #refusalOf(record: WalRecord): string | undefined {
+    const { resourceManager, info, blockCount } = record;
+    if (resourceManager >= RM_MIN_CUSTOM_ID) return EXTENSION_RECORD;
+    if (this.#facts.recordTypes[resourceManager]?.[info & 0xf0] === undefined) return 'no such record type';
+    if (blockCount > 0 === this.#facts.changesPages(resourceManager, info)) return undefined;
+    return blockCount > 0 ? 'block references, of which this type has none' : 'no block references';
+  }
+
+  /** What follows on its blocks is judged from their images. */
+  #refuse(record: WalRecord, count: CheckCount, message: string): void {
+    count.errors++;
+    this.errors++;
+    for (let i = 0; i < record.blockCount; i++) this.#adopt(record, record.blocks[i]);
+    count.blocks += record.blockCount;
+    const [first] = record.blocks;
+    this.#fail('error', record, record.blockCount > 0 ? nameBlock(first) : 'no block', -1, message);
   }
 
   #emptyCount(resourceManager: number, info: number): CheckCount {
@@ -134,7 +186,12 @@ export class RedoCheck {
       return;
     }
     const page = known ?? new Uint8Array(PAGE_BYTES);
-    if (known !== undefined && !startsAnew(block) && pageLsn(pageOver(known)) >= record.endLsn) {
+    if (
+      this.#mayBeAhead &&
+      known !== undefined &&
+      !startsAnew(block) &&
+      pageLsn(pageOver(known)) >= record.endLsn
+    ) {
       this.ahead++;
       return;
     }
@@ -144,7 +201,7 @@ export class RedoCheck {
       if (!(error instanceof RedoError)) throw error;
       count.errors++;
       this.errors++;
-      this.#fail('error', record, block, -1, error.message);
+      this.#fail('error', record, nameBlock(block), -1, error.message);
       this.#adopt(record, block);
       return;
     }
@@ -154,13 +211,12 @@ export class RedoCheck {
 
   /** The image as the block's first state, where there is one. */
   #adopt(record: WalRecord, block: BlockReference): void {
-    if (!block.hasImage) {
+    const page = pageOver(new Uint8Array(PAGE_BYTES));
+    if (!block.hasImage || imageProblem(record, block, page.bytes) !== undefined) {
       this.unknown++;
       this.#pages.forget(block);
       return;
     }
-    const page = pageOver(new Uint8Array(PAGE_BYTES));
-    restoreImage(record, block, page.bytes);
     if (!isNewPage(page)) setPageLsn(page, record.endLsn);
     this.#pages.put(block, page.bytes);
     this.adopted++;
@@ -170,7 +226,13 @@ export class RedoCheck {
     const masks = resourceManagers[record.resourceManager]?.masks;
     if (masks === undefined) return;
     this.#found.bytes.set(page);
-    restoreImage(record, block, this.#expected.bytes);
+    const problem = imageProblem(record, block, this.#expected.bytes);
+    if (problem !== undefined) {
+      count.errors++;
+      this.errors++;
+      this.#fail('error', record, nameBlock(block), -1, problem);
+      return;
+    }
     count.compared++;
     this.#onCompare?.(record, block, this.#expected, this.#found);
     const offset = firstDifference(this.#expected, this.#found, masks, block.block);
@@ -179,24 +241,29 @@ export class RedoCheck {
     this.mismatches++;
     const hex = ({ bytes }: Page) => hex16(bytes, offset);
     const message = `byte ${offset}: ${hex(this.#found)} replayed, ${hex(this.#expected)} in Postgres's image`;
-    this.#fail('mismatch', record, block, offset, message);
+    this.#fail('mismatch', record, nameBlock(block), offset, message);
     // What follows is judged from Postgres's page, so that one fault is reported once.
     restoreImage(record, block, page);
     setPageLsn(pageOver(page), record.endLsn);
     this.#pages.put(block, page);
   }
 
-  #fail(
-    kind: CheckFailure['kind'],
-    record: WalRecord,
-    block: BlockReference,
-    offset: number,
-    message: string,
-  ): void {
+  #fail(kind: CheckFailure['kind'], record: WalRecord, block: string, offset: number, message: string): void {
     const manager = resourceManagerName(record.resourceManager, this.#facts);
     const type = recordTypeName(record.resourceManager, record.info, this.#facts);
     const recordType = `${manager}/${type}`;
-    this.#onFailure({ kind, lsn: record.lsn, recordType, block: nameBlock(block), offset, message }, record);
+    this.#onFailure({ kind, lsn: record.lsn, recordType, block, offset, message }, record);
+  }
+}
+
+/** Restores the block's image to `page`; what is wrong with it, or undefined. */
+function imageProblem(record: WalRecord, block: BlockReference, page: Uint8Array): string | undefined {
+  try {
+    restoreImage(record, block, page);
+    return undefined;
+  } catch (error) {
+    if (error instanceof PageError) return error.message;
+    throw error;
   }
 }
 

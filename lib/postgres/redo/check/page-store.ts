@@ -12,6 +12,9 @@ export interface PageTag {
   block: number;
 }
 
+/** main, fsm, vm, init. */
+export const FORKS = 4;
+
 export interface PageStore {
   /** The page, or undefined where nothing is known of it. */
   get(tag: PageTag): Uint8Array | undefined;
@@ -21,14 +24,18 @@ export interface PageStore {
   forget(tag: PageTag): void;
   /** Forgets blocks of a fork from `fromBlock` on. */
   truncate(tag: Omit<PageTag, 'block'>, fromBlock: number): void;
+  /** Forgets every fork of a relation. */
+  dropRelation(tag: Omit<PageTag, 'block' | 'fork'>): void;
   /** Forgets everything of a database. */
   dropDatabase(spcOid: number, dbOid: number): void;
 }
 
+const NO_TAG = { spcOid: -1, dbOid: -1, relNumber: -1, fork: -1 };
+
 export class MemoryPageStore implements PageStore {
   readonly #forks = new Map<string, Map<number, Uint8Array>>();
   #last = new Map<number, Uint8Array>();
-  #lastTag = { spcOid: -1, dbOid: -1, relNumber: -1, fork: -1 };
+  #lastTag: Omit<PageTag, 'block'> = NO_TAG;
 
   get(tag: PageTag): Uint8Array | undefined {
     return this.#fork(tag).get(tag.block);
@@ -42,6 +49,12 @@ export class MemoryPageStore implements PageStore {
   truncate(tag: Omit<PageTag, 'block'>, fromBlock: number): void {
     const fork = this.#fork(tag);
     for (const block of fork.keys()) if (block >= fromBlock) fork.delete(block);
+  }
+  dropRelation({ spcOid, dbOid, relNumber }: Omit<PageTag, 'block' | 'fork'>): void {
+    for (let fork = 0; fork < FORKS; fork++) {
+      this.#forks.delete(`${spcOid}/${dbOid}/${relNumber}/${fork}`);
+    }
+    this.#lastTag = NO_TAG;
   }
   dropDatabase(spcOid: number, dbOid: number): void {
     for (const [key, fork] of this.#forks) if (key.startsWith(`${spcOid}/${dbOid}/`)) fork.clear();

@@ -1,8 +1,8 @@
 /**
- * What records do to pages that they have no block reference to: truncation, databases dropped, visibility bits
- * cleared by a flag. Only as much as a check needs to know which page a later record finds.
+ * What records do to pages that they have no block reference to: truncation, relations and databases dropped, visibility
+ * bits cleared by a flag. Only as much as a check needs to know which page a later record finds.
  *
- * Source: catalog/storage_xlog.h, commands/dbcommands_xlog.h, access/heapam_xlog.h.
+ * Source: catalog/storage_xlog.h, commands/dbcommands_xlog.h, access/heapam_xlog.h, access/xact.h.
  */
 import {
   clearVisibility,
@@ -33,7 +33,16 @@ const VISIBILITYMAP_FORK = 2;
 const XLOG_SMGR_TRUNCATE = 0x20;
 const SMGR_TRUNCATE_HEAP = 1;
 const SMGR_TRUNCATE_VM = 2;
+const XLOG_DBASE_CREATE_FILE_COPY = 0x00;
+const XLOG_DBASE_CREATE_WAL_LOG = 0x10;
 const XLOG_DBASE_DROP = 0x20;
+const XLOG_XACT_OPMASK = 0x70;
+const XLOG_XACT_HAS_INFO = 0x80;
+/** Commit and abort, of prepared transactions too. */
+const TRANSACTION_ENDS = new Set([0x00, 0x20, 0x30, 0x40]);
+const XACT_XINFO_HAS_DBINFO = 1 << 0;
+const XACT_XINFO_HAS_SUBXACTS = 1 << 1;
+const XACT_XINFO_HAS_RELFILELOCATORS = 1 << 2;
 
 /** Applies to `pages` what `record` changes besides its blocks. Throws MalformedRecord. */
 export function applyStorageChanges(record: WalRecord, pages: PageStore): void {
@@ -42,7 +51,10 @@ export function applyStorageChanges(record: WalRecord, pages: PageStore): void {
       if (typeOf(record) === XLOG_SMGR_TRUNCATE) truncate(record, pages);
       return;
     case RM.DBASE:
-      if (typeOf(record) === XLOG_DBASE_DROP) dropDatabase(record, pages);
+      changeDatabase(record, pages);
+      return;
+    case RM.XACT:
+      if (TRANSACTION_ENDS.has(record.info & XLOG_XACT_OPMASK)) dropRelations(record, pages);
       return;
     case RM.HEAP:
       clearByHeap(record, pages);
@@ -68,6 +80,45 @@ function truncate(record: WalRecord, pages: PageStore): void {
   if (last === undefined || mapBlocksOf(blocks) === tag.block) return;
   truncateVisibility(last, blocks);
   pages.put(tag, last);
+}
+
+/** A new database begins with nothing known: its pages are copied without WAL, or follow as images. */
+function changeDatabase(record: WalRecord, pages: PageStore): void {
+  switch (typeOf(record)) {
+    case XLOG_DBASE_CREATE_FILE_COPY:
+    case XLOG_DBASE_CREATE_WAL_LOG: {
+      needMain(record, 8);
+      const { data, mainStart: main } = record;
+      pages.dropDatabase(data.getUint32(main + 4, true), data.getUint32(main, true));
+      return;
+    }
+    case XLOG_DBASE_DROP:
+      dropDatabase(record, pages);
+      return;
+    default:
+  }
+}
+
+/** xl_xact_commit and xl_xact_abort: i64 xact_time, then what u32 xinfo announces; the files that end come third. */
+function dropRelations(record: WalRecord, pages: PageStore): void {
+  if ((record.info & XLOG_XACT_HAS_INFO) === 0) return;
+  let at = 12;
+  needMain(record, at);
+  const u32 = () => {
+    needMain(record, at + 4);
+    at += 4;
+    return record.data.getUint32(record.mainStart + at - 4, true);
+  };
+  const xinfo = record.data.getUint32(record.mainStart + 8, true);
+  if ((xinfo & XACT_XINFO_HAS_RELFILELOCATORS) === 0) return;
+  if (xinfo & XACT_XINFO_HAS_DBINFO) at += 8;
+  if (xinfo & XACT_XINFO_HAS_SUBXACTS) {
+    const subtransactions = u32();
+    at += 4 * subtransactions;
+  }
+  for (let count = u32(); count > 0; count--) {
+    pages.dropRelation({ spcOid: u32(), dbOid: u32(), relNumber: u32() });
+  }
 }
 
 /** xl_dbase_drop_rec: u32 db_id, i32 ntablespaces, tablespaces. */
