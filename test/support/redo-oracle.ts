@@ -20,7 +20,7 @@ export const ORACLE_SETTINGS: Readonly<Record<string, string>> = {
   max_wal_size: '100GB',
   checkpoint_timeout: '1d',
   autovacuum: 'off',
-  max_prepared_transactions: '10',
+  max_prepared_transactions: '230',
   track_commit_timestamp: 'on',
 };
 
@@ -29,20 +29,24 @@ export interface RunOptions {
   round?: number;
   /** A checkpoint before each statement of the main session. */
   checkpoints?: boolean;
+  /** In a schema of `postgres` instead of a database, and without images for the oracle: little WAL. */
+  inSchema?: boolean;
 }
 
-/** Runs one workload in a database of its own. */
+/** Runs one workload in a database (or schema) of its own. */
 export async function runWorkload(
-  cluster: PostgresCluster,
+  cluster: Pick<PostgresCluster, 'connect' | 'query'>,
   workload: Workload,
-  { round = 1, checkpoints = false }: RunOptions = {},
+  { round = 1, checkpoints = false, inSchema = false }: RunOptions = {},
 ): Promise<void> {
   const name = `w${round}_${workload.name.replaceAll(/[^a-z]+/g, '_').slice(0, 50)}`;
-  await cluster.query(`create database ${name}`);
+  await cluster.query(`create ${inSchema ? 'schema' : 'database'} ${name}`);
   const clients: pg.Client[] = [];
-  const connect = async (database = name) => {
+  const connect = async (database = inSchema ? 'postgres' : name) => {
     const client = await cluster.connect(database);
-    await client.query(`set wal_consistency_checking = '${workload.checks ?? 'all'}'`);
+    await client.query(
+      inSchema ? `set search_path = ${name}` : `set wal_consistency_checking = '${workload.checks ?? 'all'}'`,
+    );
     clients.push(client);
     return client;
   };

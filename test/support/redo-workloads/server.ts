@@ -47,6 +47,22 @@ export const serverWorkloads: Workload[] = [
     },
   },
   {
+    name: 'server: multixacts of every size',
+    reaches: ['MultiXact/CREATE_ID', 'MultiXact/ZERO_MEM_PAGE', 'Heap/LOCK'],
+    async run(db) {
+      await db.run('create table popular (id int)', 'insert into popular values (1)');
+      // Each holder makes the multixact of all before it anew, with itself in it: 2 to 220 members, over pages of 1636.
+      for (let i = 1; i <= 220; i++) {
+        await db.run('begin', 'select * from popular for key share', `prepare transaction 'holder ${i}'`);
+      }
+      await db.run('begin', 'update popular set id = id', `prepare transaction 'updater'`);
+      for (let i = 1; i <= 220; i++) {
+        await db.run(`${i % 3 === 0 ? 'rollback' : 'commit'} prepared 'holder ${i}'`);
+      }
+      await db.run(`commit prepared 'updater'`, 'update popular set id = 2', 'vacuum (freeze) popular');
+    },
+  },
+  {
     name: 'server: messages, switches, backups, restore points, origins',
     reaches: [
       'LogicalMessage/MESSAGE',
