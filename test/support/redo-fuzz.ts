@@ -113,7 +113,11 @@ function damage(bytes: Uint8Array, from: number, other: Uint8Array, random: (bel
 }
 
 /** Cuts the record off, or gives it another's tail; the header says that this is its length, two times in three. */
-function cutOrJoin(bytes: Uint8Array, other: Uint8Array, random: (below: number) => number): Uint8Array<ArrayBuffer> {
+function cutOrJoin(
+  bytes: Uint8Array,
+  other: Uint8Array,
+  random: (below: number) => number,
+): Uint8Array<ArrayBuffer> {
   const at = random(bytes.length);
   const tail = random(2) === 0 ? [] : other.subarray(random(other.length));
   const result = new Uint8Array(at + tail.length);

@@ -119,7 +119,7 @@ export const fuzzRedo = async (
 ): Promise<FuzzOutcome> =>
   (await runScript('redo-fuzz.ts', [walOf(cluster), String(seed), String(rounds)], 150_000)) as FuzzOutcome;
 
-/** One error in each resource manager's redo: whether the check found it. Rejects when it found others. */
+/** One error in the redo of each record type: whether the check found it. Rejects when it found others. */
 export const plantErrors = async (cluster: PostgresCluster): Promise<PlantedError[]> =>
   (await runScript('redo-proof.ts', ['planted', walOf(cluster)], 150_000)) as PlantedError[];
 

@@ -30,6 +30,27 @@ export const ginWorkloads: Workload[] = [
     },
   },
   {
+    name: 'gin: posting trees and entry trees of three levels',
+    checks: 'gin',
+    reaches: ['Gin/INSERT', 'Gin/SPLIT'],
+    async run(db) {
+      await db.run(
+        // Leaves of a posting tree that are not its root split, and their links go into inner pages.
+        'create table popular (a int[])',
+        'create index popular_a on popular using gin (a) with (fastupdate = off)',
+        'insert into popular select array[1] from generate_series(1, 45000) i',
+        'delete from popular where random() < 0.3',
+        'vacuum popular',
+        'insert into popular select array[1] from generate_series(1, 20000) i',
+        // Wide keys that do not compress: a dozen to a page, so that inner pages of the entry tree split too.
+        'create table wide_entries (t text[])',
+        'create index wide_entries_t on wide_entries using gin (t) with (fastupdate = off)',
+        `insert into wide_entries select array[string_agg(md5((i * 1000 + j)::text), '')]
+         from generate_series(1, 500) i, generate_series(1, 18) j group by i`,
+      );
+    },
+  },
+  {
     name: 'gin: the pending list',
     checks: 'gin',
     reaches: ['Gin/UPDATE_META_PAGE', 'Gin/INSERT_LISTPAGE', 'Gin/DELETE_LISTPAGE'],

@@ -24,6 +24,8 @@ export const hashWorkloads: Workload[] = [
         'create table prefilled as select i from generate_series(1, 20000) i',
         'create index on prefilled using hash (i)', // sized for what is there
         'insert into prefilled select i from generate_series(1, 300) i',
+        // More than 512 buckets from the beginning: their numbers grow in quarters then.
+        'create index on prefilled using hash (i) with (fillfactor = 10)',
       );
     },
   },
@@ -62,6 +64,10 @@ export const hashWorkloads: Workload[] = [
         'delete from killed where ctid in (select ctid from killed limit 500)',
         'select count(*) from killed where k = 1',
         'insert into killed select 1 from generate_series(1, 500) i',
+        // Or by VACUUM, which then takes the mark off the page.
+        'delete from killed',
+        'select count(*) from killed where k = 1',
+        'vacuum killed',
       );
       // Moved item by item: deletions spread over long chains leave pages that are neither full nor empty.
       await db.run(

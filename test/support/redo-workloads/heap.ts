@@ -103,6 +103,27 @@ export const heapWorkloads: Workload[] = [
         const upsert = `insert into upserts select i, ${round} from generate_series(${1000 + round}, ${1010 + round}) i on conflict (id) do update set v = excluded.v`;
         await Promise.all(sessions.map((session) => session.query(upsert)));
       }
+      // Two sessions stop between their tuple and its index entry: the second finds the first's entry, and gives up its tuple.
+      await db.run(
+        'create table gated (k int, v int)',
+        `create function gate(k int) returns int immutable language plpgsql as $$ declare
+           calls int = coalesce(nullif(current_setting('gate.calls', true), '')::int, 0) + 1;
+         begin
+           perform set_config('gate.calls', calls::text, false);
+           if calls = 2 then perform pg_advisory_xact_lock(7); end if;
+           return k;
+         end $$`,
+        'create unique index on gated (gate(k))',
+        'select pg_advisory_lock(7)',
+      );
+      const upsert = 'insert into gated values (1, 1) on conflict (gate(k)) do update set v = gated.v + 1';
+      const [one, two] = sessions;
+      for (const session of [one, two]) await session.query(`set gate.calls = '0'`);
+      const stopped = [one.query(upsert), two.query(upsert)];
+      const waiting = `select count(*) from pg_locks where locktype = 'advisory' and objid = 7 and not granted`;
+      while ((await db.value(waiting)) !== '2');
+      await db.run('select pg_advisory_unlock(7)');
+      await Promise.all(stopped);
     },
   },
   {

@@ -1,6 +1,7 @@
 /** Every workload of the redo oracle, by the cluster that it needs. */
 import { brinWorkloads } from './brin.ts';
 import { btreeWorkloads } from './btree.ts';
+import { concurrencyWorkloads } from './concurrency.ts';
 import { ginWorkloads } from './gin.ts';
 import { gistMinimalWorkloads, gistWorkloads } from './gist.ts';
 import { hashWorkloads } from './hash.ts';
@@ -33,7 +34,7 @@ export const mainCluster: OracleCluster = {
   name: 'images after each change',
   settings: { full_page_writes: 'off' },
   checkpoints: false,
-  workloads: [...accessMethods, ...serverWorkloads],
+  workloads: [...accessMethods, ...serverWorkloads, ...concurrencyWorkloads],
 };
 
 /** Besides those, images that are to be restored, compressed, and pages logged for hint bits. */
@@ -41,7 +42,13 @@ export const imagesCluster: OracleCluster = {
   name: 'full-page writes, compressed',
   settings: { wal_compression: 'pglz', wal_log_hints: 'on' },
   checkpoints: true,
-  workloads: [...hintWorkloads, ...hashWorkloads, ...gistWorkloads, ...counterWorkloads],
+  workloads: [
+    ...hintWorkloads,
+    ...hashWorkloads,
+    ...gistWorkloads,
+    ...concurrencyWorkloads,
+    ...counterWorkloads,
+  ],
 };
 
 /** New relations that are not logged until their transaction ends. */

@@ -25,6 +25,12 @@ const withBlocks = new Set(
   [...recordTypes()].filter(({ manager, info }) => changesPages18(manager, info)).map(({ name }) => name),
 );
 
+/**
+ * Always images that are restored whole; and the visibility map, all of which Postgres masks as the unused space of its
+ * pages: test/lib/storage/ingest/ compares that with a recovered Postgres.
+ */
+const NOTHING_TO_COMPARE = ['Gin/VACUUM_PAGE', 'Hash/SPLIT_PAGE', 'Heap2/VISIBLE'];
+
 /** Runs the workloads of a kind of cluster, then checks all of its WAL. */
 function oracleOf(
   kind: OracleCluster,
@@ -66,10 +72,12 @@ function oracleOf(
 }
 
 oracleOf(mainCluster, (cluster) => {
-  test('one wrong byte in the redo of any resource manager is found', async () => {
+  test('one wrong byte in the redo of any record type is found', async () => {
     const planted = await plantErrors(cluster());
-    expect(planted.length).toBe(10);
-    expect(planted.filter(({ planted, found }) => !planted || !found)).toEqual([]);
+    expect(planted.filter(({ found }) => !found)).toEqual([]);
+    const left = new Set(mainCluster.workloads.flatMap(({ reaches }) => reaches));
+    for (const { type } of planted) left.delete(type);
+    expect([...left].filter((type) => withBlocks.has(type)).sort()).toEqual(NOTHING_TO_COMPARE);
   });
 
   test('each mask is needed', async () => {

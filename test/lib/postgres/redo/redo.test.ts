@@ -11,7 +11,7 @@ import { redoBlock, RedoError, startsAnew } from '../../../../lib/postgres/redo/
 import { RM } from '../../../../lib/postgres/wal/facts.ts';
 import { decodeRecord } from '../../../../lib/postgres/wal/decode-record.ts';
 import { newWalRecord, type WalRecord } from '../../../../lib/postgres/wal/record.ts';
-import { encodeRecord, type WrittenRecord } from '../../../support/wal-writer.ts';
+import { encodeRecord, type WrittenBlock, type WrittenRecord } from '../../../support/wal-writer.ts';
 
 const RELATION: [number, number, number] = [1663, 5, 16384];
 const VM = 2;
@@ -205,5 +205,136 @@ describe('the page of the visibility map as a block of a heap record', () => {
     const page = mapPage(8);
     redoBlock(update(3, { id: 2, block: 0 }, 11), 2, page);
     expect(pageLsn(pageOver(page))).toBe(0);
+  });
+});
+
+/** Forms that no workload reaches in a test's time, or only by luck: a checkpoint between two records of one operation. */
+describe('rare forms of records', () => {
+  const page = (special: number): Uint8Array => {
+    const bytes = new Uint8Array(PAGE_BYTES);
+    initPage(pageOver(bytes), special);
+    return bytes;
+  };
+  const redone = (record: WalRecord, blockIndex: number, bytes: Uint8Array): DataView => {
+    redoBlock(record, blockIndex, bytes);
+    expect(pageLsn(pageOver(bytes))).toBe(0x2080);
+    return pageOver(bytes).data;
+  };
+  const block = (id: number, number: number, more: Partial<WrittenBlock> = {}): WrittenBlock => ({
+    id,
+    relation: RELATION,
+    block: number,
+    ...more,
+  });
+  const FLAGS = PAGE_BYTES - 4;
+
+  test('Hash/SPLIT_COMPLETE and SPLIT_ALLOCATE_PAGE set bucket flags on restored images too', () => {
+    const image = { page: page(16), apply: true };
+    const complete = recordOf({
+      resourceManager: RM.HASH,
+      info: 0x60,
+      main: Uint8Array.of(0x02, 0, 0x42, 0),
+      blocks: [block(0, 3, { image }), block(1, 4, { image })],
+    });
+    expect(redone(complete, 0, page(16)).getUint16(FLAGS, true)).toBe(0x02);
+    expect(redone(complete, 1, page(16)).getUint16(FLAGS, true)).toBe(0x42);
+
+    const allocate = recordOf({
+      resourceManager: RM.HASH,
+      info: 0x40,
+      main: Uint8Array.of(9, 0, 0, 0, 0x22, 0, 0x12, 0, 0),
+      blocks: [block(0, 3, { image }), block(1, 12, { willInit: true }), block(2, 0)],
+    });
+    const old = redone(allocate, 0, page(16));
+    expect([old.getUint16(FLAGS, true), old.getUint32(PAGE_BYTES - 16, true)]).toEqual([0x22, 9]);
+  });
+
+  test('Hash/ADD_OVFL_PAGE with a new bitmap: more than 32,768 overflow pages', () => {
+    const meta = page(16);
+    const data = pageOver(meta).data;
+    data.setUint32(24 + 36, 11, true); // hashm_ovflpoint
+    data.setUint32(24 + 44, 1, true); // hashm_nmaps
+    const record = recordOf({
+      resourceManager: RM.HASH,
+      info: 0x30,
+      main: Uint8Array.of(0, 16, 0),
+      blocks: [
+        block(0, 900, { willInit: true, data: Uint8Array.of(7, 0, 0, 0) }),
+        block(1, 33),
+        block(3, 901, { willInit: true }),
+        block(4, 0, { data: Uint8Array.of(1, 0x80, 0, 0) }),
+      ],
+    });
+    const bitmap = redone(record, 2, new Uint8Array(PAGE_BYTES));
+    expect(bitmap.getUint16(FLAGS, true)).toBe(0x04);
+    expect([bitmap.getUint8(24), bitmap.getUint8(24 + 4095), bitmap.getUint8(24 + 4096)]).toEqual([
+      255, 255, 0,
+    ]);
+    expect(pageOver(meta).data.getUint32(24 + 44, true)).toBe(1);
+    redone(record, 3, meta);
+    expect(data.getUint32(24 + 40, true)).toBe(0x8001); // hashm_firstfree
+    expect(data.getUint32(24 + 44, true)).toBe(2);
+    expect(data.getUint32(24 + 52 + 4 * 11, true)).toBe(2); // hashm_spares of this split point: the page and the bitmap
+    expect(data.getUint32(24 + 52 + 4 * 98 + 4, true)).toBe(901); // hashm_mapp
+  });
+
+  test('Hash/SQUEEZE_PAGE in the middle of a chain: the page after gets another predecessor', () => {
+    const main = new Uint8Array(12);
+    main.set([5, 0, 0, 0, 8, 0, 0, 0]);
+    const record = recordOf({
+      resourceManager: RM.HASH,
+      info: 0x80,
+      main,
+      blocks: [block(2, 6), block(3, 5), block(4, 8)],
+    });
+    expect(redone(record, 1, page(16)).getUint32(PAGE_BYTES - 12, true)).toBe(8);
+    expect(redone(record, 2, page(16)).getUint32(PAGE_BYTES - 16, true)).toBe(5);
+  });
+
+  test('Gist/PAGE_UPDATE and PAGE_SPLIT take the follow-right flag off a restored left child', () => {
+    const child = page(16);
+    child[FLAGS] = 0x09; // F_LEAF, F_FOLLOW_RIGHT
+    const left = { image: { page: child, apply: true } };
+    const update = recordOf({
+      resourceManager: RM.GIST,
+      main: Uint8Array.of(0, 0, 0, 0),
+      blocks: [block(0, 1), block(1, 5, left)],
+    });
+    const split = recordOf({
+      resourceManager: RM.GIST,
+      info: 0x30,
+      main: new Uint8Array(24),
+      blocks: [block(0, 5, left), block(1, 1, { willInit: true, data: new Uint8Array(4) })],
+    });
+    for (const [record, index] of [
+      [update, 1],
+      [split, 0],
+    ] as const) {
+      const data = redone(record, index, page(16));
+      expect(data.getUint8(FLAGS)).toBe(0x01);
+      expect(data.getUint32(PAGE_BYTES - 12, true)).toBe(0x2080); // the node sequence number is the record's end
+    }
+  });
+
+  test('Heap2/PRUNE freezes tuples that VACUUM FULL of before 9.0 moved', () => {
+    const base = heapPage();
+    const plan = [0, 0, 0, 0, 1, 0, 0, 0x0b, 0, 0, 1, 0];
+    for (const [flag, xvac] of [
+      [0x02, 2],
+      [0x04, 0],
+    ]) {
+      const data = Uint8Array.of(1, 0, 0, 0, ...plan, 1, 0);
+      data[4 + 8] = flag;
+      const record = recordOf({
+        resourceManager: RM.HEAP2,
+        info: 0x20,
+        main: Uint8Array.of(0, 0x10),
+        blocks: [block(0, 3, { data })],
+      });
+      const bytes = base.slice();
+      const tuple = pageOver(bytes).data.getUint32(24, true) & 0x7fff;
+      pageOver(bytes).data.setUint32(tuple + 8, 77, true);
+      expect(redone(record, 0, bytes).getUint32(tuple + 8, true)).toBe(xvac);
+    }
   });
 });
