@@ -3,12 +3,14 @@
  * pages in memory beside the same Postgres's own recovery of the same log; with the share of time that garbage
  * collection took.
  *
- *   node bench/redo.ts [pgbench scale, default 50] [seconds of TPC-B, default 60]
+ *   node bench/redo.ts [pgbench scale, default 50] [seconds of TPC-B, default 60] [folder]
  *
- * Needs pgbench. A heap page holds at most 226 rows of this width, so the chain of 346 records fills two pages, one after the
+ * Needs pgbench. With a folder the log is made only if it is not there yet, so that making it (minutes of work for other
+ * processes) and measuring can be apart: the first run stops when it is made. A heap page holds at most 226 rows of this width, so the chain of 346 records fills two pages, one after the
  * other: an INIT record and 172 inserts each.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PerformanceObserver } from 'node:perf_hooks';
 import { crc32c } from '@node-rs/crc32';
@@ -21,11 +23,12 @@ import { WalDecoder } from '../lib/postgres/wal/decoder.ts';
 import { WalError } from '../lib/postgres/wal/errors.ts';
 import { segmentFileName, segmentNumber, WAL_SEGMENT_BYTES } from '../lib/postgres/wal/geometry.ts';
 import type { WalRecord } from '../lib/postgres/wal/record.ts';
-import { PostgresCluster } from '../test/support/postgres-cluster.ts';
+import { copyDataDirectory, PostgresCluster } from '../test/support/postgres-cluster.ts';
 import { encodeRecord } from '../test/support/wal-writer.ts';
 import { freePort, median, pgbench, pgbenchInit, table } from './support.ts';
 
-const [scale = 50, seconds = 60] = process.argv.slice(2).map(Number);
+const [scale = 50, seconds = 60] = process.argv.slice(2, 4).map(Number);
+const folder = process.argv[4];
 const rows: string[][] = [];
 
 /** The best of many: what the machine does besides is not what is measured. */
@@ -41,7 +44,7 @@ function bestOf(rounds: number, run: () => void): number {
 
 /* (a) One page. */
 
-/** A single-row insert of an integer: a record of 59 bytes. With `init`, it begins the page. */
+/** A single-row insert: a record of 67 bytes. With `init`, it begins the page. */
 function insertRecord(offsetNumber: number, init: boolean): Uint8Array {
   const data = new Uint8Array(5 + 1 + 12);
   data.set([2, 0, 0, 8, 24]);
@@ -91,11 +94,11 @@ rows.push([
 class Log {
   readonly bytes: Uint8Array;
   readonly start: Lsn;
-  constructor(cluster: PostgresCluster, from: Lsn, to: Lsn) {
+  constructor(dataDirectory: string, from: Lsn, to: Lsn) {
     const first = segmentNumber(from);
     const segments = [];
     for (let n = first; n <= segmentNumber(to); n++) {
-      segments.push(readFileSync(join(cluster.dataDirectory, 'pg_wal', segmentFileName(1, n))));
+      segments.push(readFileSync(join(dataDirectory, 'pg_wal', segmentFileName(1, n))));
     }
     this.start = from;
     const offset = from - first * WAL_SEGMENT_BYTES;
@@ -170,35 +173,55 @@ async function collectedShare(run: () => void): Promise<string> {
   return `${((100 * collected) / (ended - started)).toFixed(1)} %`;
 }
 
-const port = await freePort();
-await using cluster = await PostgresCluster.create({
-  settings: {
-    full_page_writes: 'off',
-    autovacuum: 'off',
-    wal_keep_size: '100GB',
-    max_wal_size: '100GB',
-    checkpoint_timeout: '1d',
-    shared_buffers: '1GB',
-    synchronous_commit: 'off',
-    listen_addresses: '127.0.0.1',
-    port: String(port),
-  },
-});
-const url = `postgres://ebb_admin@127.0.0.1:${port}/postgres`;
-const position = async () =>
-  parseLsn((await cluster.query<{ l: string }>('select pg_current_wal_insert_lsn() as l'))[0].l);
-const begin = await position();
-await pgbenchInit(url, scale);
-const loaded = await position();
-await pgbench(url, ['-c', '4', '-j', '2', '-T', String(seconds)]);
-const end = await position();
-await cluster.query('select pg_switch_wal()'); // flushes it
-await cluster.stop('immediate');
+/** Positions of a log in a data directory whose server was stopped without a checkpoint. */
+interface Made {
+  begin: Lsn;
+  loaded: Lsn;
+  end: Lsn;
+}
 
+/** pgbench's initialisation, then TPC-B; the data directory is `dataDirectory` in the end. */
+async function makeLog(dataDirectory: string): Promise<Made> {
+  const port = await freePort();
+  await using cluster = await PostgresCluster.create({
+    settings: {
+      full_page_writes: 'off',
+      autovacuum: 'off',
+      wal_keep_size: '100GB',
+      max_wal_size: '100GB',
+      checkpoint_timeout: '1d',
+      shared_buffers: '1GB',
+      synchronous_commit: 'off',
+      listen_addresses: '127.0.0.1',
+      port: String(port),
+    },
+  });
+  const url = `postgres://ebb_admin@127.0.0.1:${port}/postgres`;
+  const position = async () =>
+    parseLsn((await cluster.query<{ l: string }>('select pg_current_wal_insert_lsn() as l'))[0].l);
+  const begin = await position();
+  await pgbenchInit(url, scale);
+  const loaded = await position();
+  await pgbench(url, ['-c', '4', '-j', '2', '-T', String(seconds)]);
+  const end = await position();
+  await cluster.query('select pg_switch_wal()'); // flushes it
+  await cluster.stop('immediate');
+  copyDataDirectory(cluster.dataDirectory, dataDirectory);
+  return { begin, loaded, end };
+}
+
+const home = folder ?? mkdtempSync(join(tmpdir(), 'ebb-bench-redo-'));
+const [dataDirectory, positions] = [join(home, 'data'), join(home, 'positions.json')];
+if (!existsSync(positions)) {
+  mkdirSync(home, { recursive: true });
+  writeFileSync(positions, JSON.stringify(await makeLog(dataDirectory)));
+  if (folder !== undefined) process.exit();
+}
+const { begin, loaded, end } = JSON.parse(readFileSync(positions, 'utf8')) as Made;
 const [bulk, tpcb, whole] = [
-  new Log(cluster, begin, loaded),
-  new Log(cluster, loaded, end),
-  new Log(cluster, begin, end),
+  new Log(dataDirectory, begin, loaded),
+  new Log(dataDirectory, loaded, end),
+  new Log(dataDirectory, begin, end),
 ];
 const nothing = () => undefined;
 for (const [name, log] of Object.entries({ 'COPY and index build': bulk, 'TPC-B': tpcb })) {
@@ -217,7 +240,7 @@ const replayMs: number[] = [];
 const recoveryMs: number[] = [];
 let replayed = replayLog(whole, []);
 let gcOfReplay = '';
-const ROUNDS = 5;
+const ROUNDS = 3;
 for (let round = 0; round < ROUNDS; round++) {
   const memory = zeroPages(replayed.pages);
   gcOfReplay = await collectedShare(() => {
@@ -226,7 +249,7 @@ for (let round = 0; round < ROUNDS; round++) {
     replayMs.push(performance.now() - started);
   });
   await using twin = await PostgresCluster.prepare({
-    copyOf: cluster.dataDirectory,
+    copyOf: dataDirectory,
     settings: { shared_buffers: '1GB', full_page_writes: 'off' },
   });
   await twin.start();
@@ -246,4 +269,5 @@ rows.push(['its speed as a multiple of Postgres', (theirs / ours).toFixed(2), ''
 rows.push(['garbage collection while decoding TPC-B', gcOfDecoding, '', '5 %']);
 rows.push(['garbage collection while replaying', gcOfReplay, '', '5 %']);
 observer.disconnect();
+if (folder === undefined) rmSync(home, { recursive: true, force: true });
 table(['', 'Ebb', 'others', 'aim'], rows);

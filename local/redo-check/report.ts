@@ -35,6 +35,11 @@ export function formatResult(result: CheckFolderResult): string {
       `not compared: ${adopted} blocks taken over from their first image, ${unknown} without a known state, ${ahead} newer than the record`,
     );
   }
+  if (compared === 0) {
+    lines.push(
+      'nothing was compared: no record has an image for it; the server that wrote this had wal_consistency_checking off',
+    );
+  }
   if (failures.length > 0) lines.push('', ...failures);
   if (undecodable !== null) lines.push('', `undecodable: ${undecodable}`);
   return lines.join('\n');

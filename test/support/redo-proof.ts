@@ -78,15 +78,12 @@ const typeOf = (record: WalRecord): string =>
 const plantedAt = new Map<string, string>();
 /** Blocks whose image was restored wrongly on purpose. */
 const plantedImages = new Set<string>();
-/** Not the very first call: an error must also be found in the middle of a page's life. */
-const SKIP = 2;
 const IMAGES_PLANTED = 300;
 
 function plantErrors(): void {
   for (const [id, manager] of resourceManagers.entries()) {
     if (manager?.masks === undefined) continue;
     const { masks } = manager;
-    const calls = new Map<string, number>();
     const redo = manager.redo.bind(manager);
     resourceManagers[id] = {
       ...manager,
@@ -95,9 +92,6 @@ function plantErrors(): void {
         if (plantedAt.has(type) || !block.hasImage || plantedImages.has(nameBlock(block))) {
           return redo(record, block, page);
         }
-        const call = calls.get(type) ?? 0;
-        calls.set(type, call + 1);
-        if (call < SKIP && !isRare(type)) return redo(record, block, page);
         // A page of zeros cannot be masked: anything visible will do there.
         const before = block.willInit ? undefined : copyOf(page);
         const setsLsn = redo(record, block, page);
@@ -122,15 +116,6 @@ function plantErrors(): void {
     },
   };
 }
-/** Types of which a run of the workloads has only a few records. */
-const isRare = (type: string): boolean => RARE.has(type);
-const RARE = new Set([
-  'Btree/UNLINK_PAGE_META',
-  'Btree/INSERT_META',
-  'Btree/META_CLEANUP',
-  'BRIN/UPDATE+INIT',
-]);
-
 const allMasks = Array.from(resourceManagers, (manager) => manager?.masks ?? []);
 /** By list: Heap and Heap2 have the same. */
 const unproven = new Map(allMasks.map((masks) => [masks, new Set(masks)]));

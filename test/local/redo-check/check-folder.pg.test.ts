@@ -11,12 +11,23 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkFolder } from '../../../local/redo-check/check-folder.ts';
 import { WalFolder } from '../../../local/redo-check/wal-folder.ts';
 import { postgres18 } from '../../../lib/postgres/v18/wal.ts';
-import { PostgresCluster } from '../../support/postgres-cluster.ts';
+import { formatLsn } from '../../../lib/postgres/lsn.ts';
+import { PAGE_HEADER_BYTES } from '../../../lib/postgres/page/page.ts';
+import { storedRecordCrc } from '../../../lib/postgres/wal/decode-record.ts';
+import { WalDecoder } from '../../../lib/postgres/wal/decoder.ts';
+import { RM } from '../../../lib/postgres/wal/facts.ts';
+import {
+  parseSegmentFileName,
+  WAL_PAGE_BYTES,
+  WAL_SEGMENT_BYTES,
+} from '../../../lib/postgres/wal/geometry.ts';
+import { newWalRecord } from '../../../lib/postgres/wal/record.ts';
+import { INITDB_ARGUMENTS, PostgresCluster } from '../../support/postgres-cluster.ts';
 import { ORACLE_SETTINGS } from '../../support/redo-oracle.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'ebb-redo-check-test-'));
@@ -108,6 +119,59 @@ test('a damaged record in the middle is named, with exit code 1', async () => {
   const { code, stdout } = await run('--wal', folder);
   expect(stdout).toMatch(/undecodable: WAL at 0\/[0-9A-F]+: /);
   expect(code).toBe(1);
+});
+
+/** Changes a byte of the first tuple in an image that is there for comparison, as if redo had written something else. */
+function spoilImage(path: string): { record: string; at: number } {
+  const bytes = readFileSync(path);
+  const segment = parseSegmentFileName(basename(path), WAL_SEGMENT_BYTES)!;
+  const decoder = new WalDecoder({ startLsn: segment.start, facts: postgres18 });
+  decoder.push(bytes);
+  const record = newWalRecord();
+  while (decoder.next(record)) {
+    const { lsn, totalLength, resourceManager, blocks } = record;
+    const start = lsn - segment.start;
+    const { hasImage, applyImage, imageStart, holeOffset, holeLength } = blocks[0];
+    const onOnePage = (start % WAL_PAGE_BYTES) + totalLength <= WAL_PAGE_BYTES;
+    if (resourceManager !== RM.HEAP || record.blockCount === 0 || !onOnePage || !hasImage || applyImage)
+      continue;
+    const at = record.data.getUint32(imageStart + PAGE_HEADER_BYTES, true) & 0x7fff; // of the first item: its xmin
+    if (at < holeOffset + holeLength) continue;
+    bytes[start + imageStart + at - holeLength] ^= 0x40;
+    const crc = storedRecordCrc(bytes.subarray(start, start + totalLength), totalLength);
+    bytes.writeUInt32LE(crc, start + 20);
+    writeFileSync(path, bytes);
+    return { record: formatLsn(lsn), at };
+  }
+  throw new Error(`${path} has no such record`);
+}
+
+test('a mismatch is named with LSN, type, relation, block and offset, with exit code 1', async () => {
+  let spoiled: ReturnType<typeof spoilImage> | undefined;
+  const folder = folderWith((path) => (spoiled = spoilImage(path(-2))));
+  const { code, stdout } = await run('--wal', folder);
+  const { record, at } = spoiled!;
+  expect(stdout).toMatch(
+    new RegExp(
+      `^${record} Heap/[A-Z_+]+ on 1663/\\d+/\\d+ main block \\d+: byte ${at}: [0-9a-f]{32} replayed, `,
+      'm',
+    ),
+  );
+  expect(stdout).toMatch(/\d+ blocks compared, 1 mismatches, 0 errors/);
+  expect(code).toBe(1);
+});
+
+test('WAL without images to compare with is replayed, and it is said that nothing was proven', async () => {
+  await using cluster = await PostgresCluster.create({
+    settings: { wal_keep_size: '1GB' },
+    initdbArguments: [...INITDB_ARGUMENTS, '--wal-segsize=1'],
+  });
+  await cluster.query('create table t as select generate_series(1, 20000) i; create index on t (i)');
+  await cluster.stop();
+  const { code, stdout } = await run('--wal', join(cluster.dataDirectory, 'pg_wal'));
+  expect(stdout).toContain(' 0 blocks compared, 0 mismatches, 0 errors');
+  expect(stdout).toContain('wal_consistency_checking');
+  expect(code).toBe(0);
 });
 
 test('a missing segment, a foreign file and an empty folder are refused, with exit code 2', async () => {

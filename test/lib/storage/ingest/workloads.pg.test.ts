@@ -6,7 +6,13 @@
  * The oracle itself (test/lib/postgres/redo/oracle.pg.test.ts) compares record by record; here it is what is left at the end.
  */
 import { beforeAll, expect, test } from 'vitest';
+import { formatLsn } from '../../../../lib/postgres/lsn.ts';
 import { changesPages18 } from '../../../../lib/postgres/v18/page-changes.ts';
+import { postgres18 } from '../../../../lib/postgres/v18/wal.ts';
+import { newWalRecord } from '../../../../lib/postgres/wal/decode-record.ts';
+import { WalDecoder } from '../../../../lib/postgres/wal/decoder.ts';
+import { describeRecord } from '../../../../lib/postgres/wal/describe.ts';
+import type { PostgresCluster } from '../../../support/postgres-cluster.ts';
 import { compareGroundTruth } from '../../../support/ground-truth.ts';
 import { runWorkload } from '../../../support/redo-oracle.ts';
 import { counterWorkloads, UNREACHABLE } from '../../../support/redo-workloads/server.ts';
@@ -28,12 +34,23 @@ const LEFT_OUT = new Set([
 const workloads = mainCluster.workloads.filter(({ name }) => !LEFT_OUT.has(name));
 const BEFORE_COUNTERS = workloads[workloads.length - 1].name;
 
+/** Of one record of each type: what Postgres's own pg_walinspect says of its main data, by LSN. */
+const described = new Map<string, string>();
+async function askForDescriptions(cluster: PostgresCluster): Promise<void> {
+  await cluster.query('create extension pg_walinspect');
+  const rows = await cluster.query<{ start_lsn: string; description: string }>(`
+    select distinct on (resource_manager, record_type, xid % 3) start_lsn, description
+    from pg_get_wal_records_info('0/2000000', pg_current_wal_flush_lsn())`);
+  for (const { start_lsn, description } of rows) described.set(start_lsn, description);
+}
+
 let recorded: RecordedTimeline;
 beforeAll(async () => {
   recorded = await RecordedTimeline.record({
     settings: { autovacuum: 'off', max_prepared_transactions: '230', track_commit_timestamp: 'on' },
     steps: [...workloads, ...counterWorkloads].map(step),
     cutsAfter: [BEFORE_COUNTERS],
+    finish: askForDescriptions,
   });
 }, 180_000);
 
@@ -53,4 +70,47 @@ test.each([BEFORE_COUNTERS, 'end'])('after %s, all is as in a recovered Postgres
   const { differences, ...counts } = await compareGroundTruth(truth, await recorded.subjectAt(cut));
   console.log(`${after}: ${JSON.stringify(counts)}`);
   expect(differences).toEqual([]);
+});
+
+/** Fields that pg_walinspect leaves out, or says in other words. */
+const NOT_PRINTED: Readonly<Record<string, string[]>> = {
+  'Btree/REUSE_PAGE': ['block'],
+  'CLOG/TRUNCATE': ['oldestXidDatabase'],
+  'Database/DROP': ['tablespaces'],
+  'Gin/CREATE_PTREE': ['bytes'],
+  'Gin/DELETE_PAGE': ['parentItem', 'right', 'deleteXid'],
+  'Gin/INSERT': ['tree', 'page'],
+  'Gin/INSERT_LISTPAGE': ['right', 'tuples'],
+  'Gin/SPLIT': ['tree', 'page', 'root'],
+  'Gin/UPDATE_META_PAGE': ['relation', 'tuples'],
+  'Gist/PAGE_UPDATE': ['deleted', 'inserted'],
+  'MultiXact/TRUNCATE_ID': ['database'],
+  'Standby/LOCK': ['locks'],
+  'Transaction/COMMIT': ['subtransactions', 'relationsDropped', 'database'],
+  'Transaction/ABORT': ['subtransactions', 'relationsDropped'],
+  'Transaction/ASSIGNMENT': ['subtransactions'],
+  'Transaction/COMMIT_PREPARED': ['subtransactions', 'relationsDropped', 'database'],
+  'Transaction/ABORT_PREPARED': ['subtransactions', 'relationsDropped'],
+};
+
+test('the fields of every record type are those that pg_walinspect prints', () => {
+  const decoder = new WalDecoder({ startLsn: recorded.startLsn, facts: postgres18 });
+  decoder.push(recorded.wal);
+  const record = newWalRecord();
+  const [wrong, types]: [string[], Set<string>] = [[], new Set()];
+  while (decoder.next(record)) {
+    const description = described.get(formatLsn(record.lsn));
+    if (description === undefined) continue;
+    const { resourceManager, type, fields } = describeRecord(record, postgres18);
+    const name = `${resourceManager}/${type}`;
+    types.add(name);
+    const tokens = new Set(description.split(/[\s,;"'[\]()=]+|: ?(?!\d)|(?<=[a-z]):/));
+    for (const [field, value] of Object.entries(fields)) {
+      if (field === 'time' || field === 'infobits' || NOT_PRINTED[name]?.includes(field)) continue;
+      if (tokens.has(String(value)) || description.includes(` ${value}`)) continue;
+      wrong.push(`${name} ${field}: ${value} is not in "${description.slice(0, 200)}"`);
+    }
+  }
+  expect(wrong).toEqual([]);
+  expect([...recorded.typesSeen].filter((type) => !types.has(type))).toEqual([]);
 });
