@@ -196,6 +196,8 @@ export const heapWorkloads: Workload[] = [
         'create role somebody',
         'grant select on toasted to somebody',
         'drop table gone',
+        'revoke select on toasted from somebody', // roles are the cluster's: another round makes it again
+        'drop role somebody',
       );
     },
   },

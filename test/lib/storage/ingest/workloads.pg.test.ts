@@ -39,7 +39,7 @@ const described = new Map<string, string>();
 async function askForDescriptions(cluster: PostgresCluster): Promise<void> {
   await cluster.query('create extension pg_walinspect');
   const rows = await cluster.query<{ start_lsn: string; description: string }>(`
-    select distinct on (resource_manager, record_type, xid % 3) start_lsn, description
+    select distinct on (resource_manager, record_type, record_length % 3) start_lsn, description
     from pg_get_wal_records_info('0/2000000', pg_current_wal_flush_lsn())`);
   for (const { start_lsn, description } of rows) described.set(start_lsn, description);
 }
