@@ -93,7 +93,7 @@ function plantErrors(): void {
           return redo(record, block, page);
         }
         // A page of zeros cannot be masked: anything visible will do there.
-        const before = block.willInit ? undefined : copyOf(page);
+        const before = block.willInit || isNewPage(page) ? undefined : copyOf(page);
         const setsLsn = redo(record, block, page);
         const at = visibleByte(before, page, masks, block.block);
         if (at < 0) return setsLsn;
