@@ -83,9 +83,9 @@ export const concurrencyWorkloads: Workload[] = [
       );
       const clients: pg.Client[] = [];
       for (let i = 0; i < SESSIONS; i++) clients.push(await db.connect());
-      let working = true;
-      const work = Promise.all(clients.map(session)).finally(() => (working = false));
-      while (working) await db.run('vacuum busy');
+      const sessions = { working: true };
+      const work = Promise.all(clients.map(session)).finally(() => (sessions.working = false));
+      while (sessions.working) await db.run('vacuum busy');
       await work;
       await db.run(
         `set wal_consistency_checking = 'all'`,
