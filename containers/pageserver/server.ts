@@ -48,6 +48,8 @@ export interface ServerOptions {
   onError: (error: unknown, what: string) => void;
 }
 
+/** X-Ebb-Timeline holds the specifications of all ancestors. */
+const HEADER_BYTES_MAX = 128 << 10;
 /** A request of PAGES_MAX single-page runs, and some. */
 const REQUEST_BYTES_MAX = 64 + PAGES_MAX * 32;
 /** Answers that wait for a compute to take them; beyond that its requests wait too. */
@@ -72,7 +74,7 @@ export function createPageserver(options: ServerOptions): Server {
   // Whoever wakes a pageserver asks for /ready and for pages: all else is loaded when it is asked for, because the
   // modules behind it take Node as long as the whole rest of the start.
   let listener: Promise<RequestListener> | null = null;
-  const server = createServer((request, response) => {
+  const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX }, (request, response) => {
     if (request.method === 'GET' && request.url === '/ready') return answerReady(options, request, response);
     listener ??= loadRoutes(options);
     listener.then(

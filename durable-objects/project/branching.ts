@@ -43,7 +43,16 @@ export interface RestoreRequest {
   preserveUnder?: { id: string; name: string };
 }
 
+/** A specification is about 300 bytes for each ancestor, and goes in headers and an environment variable. */
+const DEPTH_MAX = 200;
+
 const now = () => new Date().toISOString();
+/** Ancestors of a timeline. */
+function depthOf(spec: TimelineSpec): number {
+  let depth = 0;
+  for (let { origin } = spec; origin.kind === 'branch'; { origin } = origin.ancestor) depth++;
+  return depth;
+}
 export const newTimelineId = (): string => crypto.randomUUID().replaceAll('-', '');
 
 export class Branching {
@@ -112,6 +121,8 @@ export class Branching {
         'LSN_BELOW_HISTORY',
         `${formatLsn(point.lsn)} is below the history that is kept, which begins at ${formatLsn(ancestor.horizonLsn)}`,
       );
+    if (depthOf(ancestor.spec) >= DEPTH_MAX)
+      throw new Refusal('BRANCH_TOO_DEEP', `a branch has at most ${DEPTH_MAX} ancestors, one below another`);
     const startLsn = formatLsn(point.lsn);
     const spec: TimelineSpec = {
       ...ancestor.spec,

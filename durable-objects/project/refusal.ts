@@ -10,6 +10,8 @@ export const REFUSALS = {
   BRANCH_IS_DEFAULT: 409,
   BRANCH_PROTECTED: 409,
   ENDPOINT_EXISTS: 409,
+  /** Its ancestors are in the specification that is sent with each request. */
+  BRANCH_TOO_DEEP: 409,
   PRESERVE_NAME_REQUIRED: 400,
   LSN_BEYOND_HEAD: 400,
   LSN_BELOW_HISTORY: 410,

@@ -9,9 +9,15 @@ const CreatedProject = z.object({
   connection_uris: z.array(z.object({ connection_parameters: ConnectionParameters })).min(1),
 });
 const Projects = z.object({ projects: z.array(z.object({ id: z.string() })) });
+const Branches = z.object({ branches: z.array(z.object({ id: z.string(), default: z.boolean() })) });
 const Endpoints = z.object({
   endpoints: z.array(
-    z.object({ id: z.string(), branch_id: z.string(), suspend_timeout_seconds: z.number() }),
+    z.object({
+      id: z.string(),
+      branch_id: z.string(),
+      type: z.string(),
+      suspend_timeout_seconds: z.number(),
+    }),
   ),
 });
 const Databases = z.object({ databases: z.array(z.object({ name: z.string(), owner_name: z.string() })) });
@@ -48,11 +54,14 @@ export class ControlPlane {
     return { projectId: created.project.id, endpointId: created.endpoints[0].id, database, role, password };
   }
 
-  /** A connection to a project whose password is not known (any more): gives its owner a new one. */
+  /** A connection to a project whose password is not known (any more): gives its owner a new one. To its default branch. */
   async resetConnection(projectId: string): Promise<Connection> {
     const project = `/projects/${projectId}`;
-    const [endpoint] = Endpoints.parse(await this.#call('GET', `${project}/endpoints`)).endpoints;
-    if (!endpoint) throw new Error(`project ${projectId} has no endpoint`);
+    const { branches } = Branches.parse(await this.#call('GET', `${project}/branches`));
+    const main = branches.find((each) => each.default)?.id;
+    const { endpoints } = Endpoints.parse(await this.#call('GET', `${project}/endpoints`));
+    const endpoint = endpoints.find((each) => each.branch_id === main && each.type === 'read_write');
+    if (!endpoint) throw new Error(`the default branch of project ${projectId} has no endpoint`);
     const branch = `${project}/branches/${endpoint.branch_id}`;
     const [database] = Databases.parse(await this.#call('GET', `${branch}/databases`)).databases;
     if (!database) throw new Error(`project ${projectId} has no database`);
