@@ -33,6 +33,7 @@ try {
   };
 
   const client = new pg.Client(ebb.postgresUrl);
+  client.on('error', () => undefined); // it ends with the Ebb that it is connected to
   await client.connect();
   await client.query('CREATE TABLE IF NOT EXISTS filler (id bigint PRIMARY KEY, payload text)');
   const { rows: had } = await client.query<{ max: string }>('SELECT coalesce(max(id), 0) AS max FROM filler');
