@@ -10,6 +10,7 @@ import { formatLsn, lsn as asLsn, lsnPlus, parseLsn, type Lsn } from '../../lib/
 import { formatTimestamp, parseTimestamp, timestampOfMs } from '../../lib/postgres/timestamp.ts';
 import { SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
 import type { PageserverRpc, PointText } from '../contracts.ts';
+import { beforePageHeader } from '../../lib/postgres/wal/geometry.ts';
 import type { LastRecord } from '../../lib/postgres/wal/last-record.ts';
 import { logHead, type LogHead, type LogReach } from '../../lib/consensus/log-head.ts';
 import { Refusal } from './refusal.ts';
@@ -41,6 +42,7 @@ export interface LogPointsOptions {
 const ANSWER_TIMEOUT_MS = 2_000;
 const SETTLE_TIMEOUT_MS = 2_000;
 const ASK_AGAIN_MS = 10;
+const AHEAD_TIMEOUT_MS = 300;
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
@@ -85,7 +87,8 @@ export class LogPoints {
     return { ...end, unsettledTerm: isKnown ? null : head.term };
   }
 
-  async #atLsn(branch: Timeline, at: Lsn): Promise<BranchPoint> {
+  async #atLsn(branch: Timeline, position: Lsn): Promise<BranchPoint> {
+    const at = beforePageHeader(position);
     let timeline = branch;
     for (
       let { origin } = timeline.spec;
@@ -101,10 +104,7 @@ export class LogPoints {
     }
     let found: BranchPoint;
     if (timeline === branch) {
-      const head = await this.#head(timeline.spec);
-      const end = head?.committedLsn ?? parseLsn(timeline.spec.startLsn);
-      if (at > end)
-        throw new Refusal('LSN_BEYOND_HEAD', `${formatLsn(at)} is beyond the head at ${formatLsn(end)}`);
+      const head = await this.#headAt(timeline.spec, at);
       found = await this.#recordEnd(timeline, at);
       if (head !== null && found.lsn > head.knownLsn) found.unsettledTerm = head.term;
     } else found = await this.#recordEnd(timeline, at);
@@ -114,6 +114,19 @@ export class LogPoints {
         `${formatLsn(at)} is below the history that is kept, which begins at ${formatLsn(timeline.horizonLsn)}`,
       );
     return found;
+  }
+
+  /** The head, which `at` is not beyond. What a session has just seen of its own WAL may be a moment ahead of the commit. */
+  async #headAt(spec: TimelineSpec, at: Lsn): Promise<LogHead | null> {
+    const giveUpAt = Date.now() + AHEAD_TIMEOUT_MS;
+    for (;;) {
+      const head = await this.#head(spec);
+      const end = head?.committedLsn ?? parseLsn(spec.startLsn);
+      if (at <= end) return head;
+      if (Date.now() > giveUpAt)
+        throw new Refusal('LSN_BEYOND_HEAD', `${formatLsn(at)} is beyond the head at ${formatLsn(end)}`);
+      await sleep(ASK_AGAIN_MS);
+    }
   }
 
   async #atTime(timeline: Timeline, time: number): Promise<BranchPoint> {

@@ -35,6 +35,12 @@ export function recordStart(end: Lsn, segmentBytes = WAL_SEGMENT_BYTES): Lsn {
   return lsn(aligned + pageHeaderBytes(aligned, segmentBytes));
 }
 
+/** The same as an end position where `position` is just behind a page's header, as pg_current_wal_insert_lsn() gives it. */
+export function beforePageHeader(position: Lsn, segmentBytes = WAL_SEGMENT_BYTES): Lsn {
+  const page = lsn(position - (position % WAL_PAGE_BYTES));
+  return position - page <= pageHeaderBytes(page, segmentBytes) ? page : position;
+}
+
 /** The end position of a record of `length` bytes that begins at `start`: aligned, over the page headers within. */
 export function recordEnd(start: Lsn, length: number, segmentBytes = WAL_SEGMENT_BYTES): Lsn {
   let position = start as number;

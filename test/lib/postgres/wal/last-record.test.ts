@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { lsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
 import { postgres18 } from '../../../../lib/postgres/v18/wal.ts';
+import { beforePageHeader } from '../../../../lib/postgres/wal/geometry.ts';
 import { lastRecordBefore } from '../../../../lib/postgres/wal/last-record.ts';
 import { WalBuilder } from '../../../containers/pageserver/timeline/wal-builder.ts';
 
@@ -44,4 +45,16 @@ test.each([0x300_0000, 0x300_0158, 0x3ff_e000])('every position, from %i on', as
     if (i > 0) expect(await find(end - 8)).toMatchObject({ endLsn: wal.ends[i - 1] });
   }
   expect(reads / wal.ends.length / 4).toBeLessThan(150_000);
+});
+
+test('a position just behind a page header is the end of the page before', () => {
+  for (const [position, end] of [
+    [0x300_2000, 0x300_2000],
+    [0x300_2018, 0x300_2000],
+    [0x300_2020, 0x300_2020],
+    [0x300_0028, 0x300_0000],
+    [0x300_0030, 0x300_0030],
+    [0x300_1ff8, 0x300_1ff8],
+  ])
+    expect(beforePageHeader(lsn(position))).toBe(end);
 });
