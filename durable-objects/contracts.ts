@@ -8,13 +8,14 @@
  *   Account      'account' (one)                             ACCOUNT
  *   Project      projectId                                   PROJECT
  *   Compute      endpointId                                  COMPUTE
- *   Safekeeper   `${projectId}/${timelineId}/${1 | 2 | 3}`   SAFEKEEPER
+ *   Safekeeper   `${projectId}/${timelineId}/${number}`      SAFEKEEPER
  *   Pageserver   projectId                                   PAGESERVER
  *
  * Other bindings: BUCKET (R2: `projects/{projectId}/wal/{timelineId}/…` by safekeepers,
  * `projects/{projectId}/layers/…` by pageservers through the S3 endpoint), S3_ENDPOINT, S3_BUCKET,
  * S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY (text).
  */
+import type { Configuration } from '../lib/consensus/configuration.ts';
 import type { PageErrorCode } from '../lib/protocol/pages.ts';
 import type { DatabaseSpec, RoleSpec, RolesReport, TimelineSpec } from '../lib/protocol/specs.ts';
 
@@ -136,7 +137,7 @@ export interface ProjectSpecForCompute {
 }
 /** A compute may start; or the endpoint has another configuration now, to be taken over first. */
 export type ComputeStart =
-  | { ok: true; term: number; spec: ProjectSpecForCompute }
+  | { ok: true; term: number; safekeepers: Configuration; spec: ProjectSpecForCompute }
   | { ok: false; config: EndpointConfig | null };
 
 export interface ProjectRpcForCompute {

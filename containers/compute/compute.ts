@@ -10,6 +10,7 @@
 import { assert } from '../../lib/assert.ts';
 import { formatLsn } from '../../lib/postgres/lsn.ts';
 import { encodeRuns } from '../../lib/protocol/pages.ts';
+import { placeOf } from '../../lib/protocol/safekeepers.ts';
 import { HOST, type ComputeActivity } from '../../lib/protocol/specs.ts';
 import { boot, type Booted, BootError } from './boot/boot.ts';
 import type { ComputeConfig } from './config.ts';
@@ -66,7 +67,8 @@ export class Compute {
     this.#proposer = new Proposer({
       timeline: spec.timeline,
       term: spec.term,
-      connect: (number) => openSocket(`ws://${HOST.safekeeper(number)}/`),
+      configuration: spec.safekeepers,
+      connect: (n) => openSocket(`ws://${HOST.safekeeper(placeOf(n))}/${n}`),
       onRecord: (record) => this.#roles.observe(record),
       log: (message) => log.info({}, message),
     });

@@ -176,7 +176,10 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
     }
   }
 
-  #startRequest(config: EndpointConfig, { term, spec }: Extract<ComputeStart, { ok: true }>): StartRequest {
+  #startRequest(
+    config: EndpointConfig,
+    { term, safekeepers, spec }: Extract<ComputeStart, { ok: true }>,
+  ): StartRequest {
     const token = randomToken();
     const computeSpec: ComputeSpec = {
       projectId: config.projectId,
@@ -184,6 +187,7 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
       endpointId: config.endpointId,
       timeline: config.timeline,
       term,
+      safekeepers,
       sessionToken: token,
       ...spec,
       settings: config.settings,

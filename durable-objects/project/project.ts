@@ -8,7 +8,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
 import {
-  SAFEKEEPER_COUNT,
   TIMELINE_START_LSN,
   type HorizonAnswer,
   type HorizonRequest,
@@ -16,6 +15,7 @@ import {
   type RoleSpec,
   type TimelineSpec,
 } from '../../lib/protocol/specs.ts';
+import { lineageOf, memberAt, safekeeperName } from '../../lib/protocol/safekeepers.ts';
 import type { Env } from '../../workers/env.ts';
 import type {
   ComputeStart,
@@ -34,6 +34,7 @@ import {
   type RestoreRequest,
 } from './branching.ts';
 import { LogPoints, parsePoint } from './log-points.ts';
+import { Members } from './members.ts';
 import { orRefused, Refusal, type Refused } from './refusal.ts';
 import { prepareTables } from './schema.ts';
 import {
@@ -72,10 +73,20 @@ export interface CreatedBranch {
   roles: RoleRow[];
   databases: DatabaseRow[];
 }
+/** Who holds a timeline's log; `new_members` while both sets decide. */
+export interface SafekeepersOverview {
+  generation: number;
+  members: readonly number[];
+  new_members: readonly number[] | null;
+  changing: boolean;
+}
 type Outcome<T extends object> = Promise<({ ok: true } & T) | Refused>;
 
 /** Between two attempts at what is still to be done. */
 const ALARM_MS = 10_000;
+/** How long a request to replace a safekeeper waits for it. */
+const REPLACE_WAIT_MS = 60_000;
+const REPLACE_POLL_MS = 100;
 
 const now = () => new Date().toISOString();
 const hex = (bytes: number): string =>
@@ -87,6 +98,7 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
   readonly #store: ProjectStore;
   readonly #timelines: Timelines;
   readonly #points: LogPoints;
+  readonly #members: Members;
   readonly #branching: Branching;
   readonly #travels: Travels;
 
@@ -96,10 +108,23 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     this.#store = new ProjectStore(sql);
     if (this.#store.exists) prepareTables(sql);
     this.#timelines = new Timelines(sql);
+    this.#members = new Members({
+      sql: ctx.storage.sql,
+      configure: async (timelineId, n, configuration) =>
+        this.#safekeeper(timelineId, n).configure(configuration),
+      retire: async (timelineId, n) =>
+        this.#safekeeper(timelineId, n).retire(this.#members.configurationOf(timelineId)),
+      propose: (timelineId) => this.#propose(timelineId),
+    });
     this.#points = new LogPoints({
       timelines: this.#timelines,
-      safekeeper: ({ projectId, timelineId }, n) =>
-        env.SAFEKEEPER.getByName(`${projectId}/${timelineId}/${n}`),
+      safekeeper: (spec, place) => {
+        const configuration = this.#members.configurationOf(spec.timelineId);
+        // A quorum is one of both sets then: three answers do not tell what is committed.
+        if (configuration.newMembers !== null)
+          throw new Refusal('HEAD_UNKNOWN', 'the safekeepers are being replaced');
+        return env.SAFEKEEPER.getByName(safekeeperName(spec, memberAt(configuration, place)));
+      },
       pageserver: () => env.PAGESERVER.getByName(this.#store.project().id),
     });
     const shared = {
@@ -204,10 +229,52 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     await this.ctx.storage.deleteAll();
   }
   async #removeSafekeepers(timelineId: string): Promise<void> {
-    const { id } = this.#store.project();
-    for (let n = 1; n <= SAFEKEEPER_COUNT; n++) {
-      await this.env.SAFEKEEPER.getByName(`${id}/${timelineId}/${n}`).remove();
-    }
+    const { members, newMembers } = this.#members.configurationOf(timelineId);
+    const all = new Set([...members, ...(newMembers ?? [])].flatMap(lineageOf));
+    for (const n of all) await this.#safekeeper(timelineId, n).remove();
+    this.#members.forget(timelineId);
+  }
+  #safekeeper(timelineId: string, n: number) {
+    const projectId = this.#store.project().id;
+    return this.env.SAFEKEEPER.getByName(safekeeperName({ projectId, timelineId }, n));
+  }
+
+  // --- safekeepers -----------------------------------------------------------------------------------------
+
+  safekeepers(timelineId: string): SafekeepersOverview {
+    const { generation, members, newMembers } = this.#members.configurationOf(timelineId);
+    const changing = this.#members.phaseOf(timelineId) !== 'stable';
+    return { generation, members, new_members: newMembers, changing };
+  }
+  /** The present safekeeper at a place (lib/protocol/safekeepers.ts); null where there is no such timeline. */
+  safekeeperAt(timelineId: string, place: number): number | null {
+    if (!this.#store.exists || this.#timelines.get(timelineId) === null) return null;
+    return memberAt(this.#members.configurationOf(timelineId), place);
+  }
+  /**
+   * Another safekeeper takes over a place. Answers when it has, or after a while: then it goes on by the alarm, until
+   * the new one has the log.
+   */
+  replaceSafekeeper(timelineId: string, place: number): Outcome<{ safekeepers: SafekeepersOverview }> {
+    return orRefused(async () => {
+      if (this.#timelines.get(timelineId) === null)
+        throw new Refusal('NOT_FOUND', `timeline ${timelineId} not found`);
+      if (this.#store.endpointsOfTimeline(timelineId).length === 0)
+        throw new Refusal('ENDPOINT_NEEDED', 'a branch without an endpoint has nobody to copy the log');
+      this.#members.replace(timelineId, place);
+      await this.ctx.storage.setAlarm(Date.now() + ALARM_MS);
+      const giveUpAt = Date.now() + REPLACE_WAIT_MS;
+      while (this.safekeepers(timelineId).changing && Date.now() < giveUpAt) {
+        await this.#members.advance(timelineId);
+        await new Promise((resolve) => setTimeout(resolve, REPLACE_POLL_MS));
+      }
+      this.#sweepSoon();
+      return { safekeepers: this.safekeepers(timelineId) };
+    });
+  }
+  async #propose(timelineId: string): Promise<void> {
+    const [endpoint] = this.#store.endpointsOfTimeline(timelineId);
+    if (endpoint !== undefined) await this.env.COMPUTE.getByName(endpoint.id).wake();
   }
 
   timelineSpec(timelineId: string): TimelineSpec | null {
@@ -396,7 +463,8 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     if (branch.hidden === 1) this.#sweepLater();
     this.#settle(timelineId);
     const term = this.#store.nextTerm(timelineId)!;
-    return Promise.resolve({ ok: true, term, spec: this.#store.pending(branch.id) });
+    const safekeepers = this.#members.configurationOf(timelineId);
+    return Promise.resolve({ ok: true, term, safekeepers, spec: this.#store.pending(branch.id) });
   }
   /** A branch point that was committed without the safekeepers knowing is told to them: the pageserver waits for it. */
   #settle(timelineId: string): void {
@@ -455,13 +523,17 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
   /** Does what it can; the alarm is set before, so that a crash loses nothing. */
   async #sweep(): Promise<void> {
     const isLeft = () =>
-      this.#timelines.doomed().length > 0 || this.#store.stale().length > 0 || this.#travels.areOpen;
+      this.#timelines.doomed().length > 0 ||
+      this.#store.stale().length > 0 ||
+      this.#travels.areOpen ||
+      this.#members.changing().length > 0;
     if (!isLeft()) return;
     await this.ctx.storage.setAlarm(Date.now() + ALARM_MS);
     try {
       await this.#retargetStale();
       await this.#travels.endIdle();
       for (const timelineId of this.#timelines.doomed()) await this.#removeTimeline(timelineId);
+      for (const timelineId of this.#members.changing()) await this.#members.advance(timelineId);
     } catch (error) {
       console.warn(JSON.stringify({ event: 'sweep of a project is repeated', error: String(error) }));
       return;

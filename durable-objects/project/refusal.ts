@@ -19,6 +19,10 @@ export const REFUSALS = {
   TIMESTAMP_BELOW_HISTORY: 410,
   TOO_MANY_TIME_TRAVELS: 429,
   NAMES_EXHAUSTED: 503,
+  /** The safekeepers of the timeline are being replaced. */
+  CONFLICT: 409,
+  /** Only a compute can bring a new safekeeper up to date, and the branch has no endpoint. */
+  ENDPOINT_NEEDED: 409,
   /** A quorum of safekeepers did not answer, or cannot tell yet what is committed. */
   HEAD_UNKNOWN: 503,
   PAGESERVER_UNAVAILABLE: 503,

@@ -7,6 +7,7 @@
  *     ├── endpoint                  `travel`: an endpoint at a past LSN; its branch is hidden
  *     ├── role
  *     └── database
+ *   member           a timeline's safekeepers, once any of them was replaced (members.ts)
  *   doomed           timelines whose safekeepers and layers are still to be removed
  *   stale            endpoints whose compute still runs on a timeline that its branch no longer has
  *   lease            LSNs that are kept readable until a time
@@ -37,6 +38,8 @@ const TABLES = `
   CREATE TABLE IF NOT EXISTS travel(
     endpoint_id TEXT PRIMARY KEY, source_branch_id TEXT NOT NULL, timeline_id TEXT NOT NULL, lsn TEXT NOT NULL,
     timestamp TEXT, ephemeral INTEGER NOT NULL, used_at INTEGER NOT NULL);
+  CREATE TABLE IF NOT EXISTS member(
+    timeline_id TEXT PRIMARY KEY, configuration TEXT NOT NULL, before TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS doomed(timeline_id TEXT PRIMARY KEY);
   CREATE TABLE IF NOT EXISTS stale(endpoint_id TEXT PRIMARY KEY);
   CREATE TABLE IF NOT EXISTS lease(

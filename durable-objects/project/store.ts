@@ -244,6 +244,14 @@ export class ProjectStore {
   endpointsOf(branchId: string): EndpointRow[] {
     return this.#all('SELECT * FROM endpoint WHERE branch_id = ? ORDER BY created_at, id', branchId);
   }
+  /** Of the branch whose timeline it is. */
+  endpointsOfTimeline(timelineId: string): EndpointRow[] {
+    return this.#all(
+      `SELECT endpoint.* FROM endpoint JOIN branch ON branch.id = endpoint.branch_id
+        WHERE branch.timeline_id = ? ORDER BY endpoint.created_at, endpoint.id`,
+      timelineId,
+    );
+  }
   deleteEndpoint(id: string): void {
     this.#sql.exec('DELETE FROM stale WHERE endpoint_id = ?', id);
     this.#sql.exec('DELETE FROM endpoint WHERE id = ?', id);

@@ -1,13 +1,20 @@
 /** What a person sees of a safekeeper: `ebb inspect safekeepers`, `ebb inspect wal`. */
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import type { AcceptorState } from '../../lib/consensus/acceptor.ts';
-import { SAFEKEEPER_COUNT } from '../../lib/protocol/specs.ts';
+import { acceptorsOf, type AcceptorNumber, type Configuration } from '../../lib/consensus/configuration.ts';
+import { PLACES } from '../../lib/protocol/safekeepers.ts';
 import type { RetentionLimits } from './retention.ts';
 import type { Parts } from './safekeeper.ts';
 import type { SafekeeperStore } from './store.ts';
 
 /** Bytes of one answer of /inspect/wal. */
 export const INSPECT_WAL_BYTES_MAX = 32 << 20;
+
+/** The other members, as far as `own` knows. */
+export const peersOf = (own: AcceptorNumber, configuration: Configuration): AcceptorNumber[] => {
+  const known = acceptorsOf(configuration);
+  return (known.length === 0 ? [...PLACES] : known).filter((n) => n !== own);
+};
 
 export function statusOf(
   { store, acceptor, readers, backup }: Parts,
@@ -43,7 +50,8 @@ export function statusOf(
     proposers: state.connections.size,
     proposerWrites: state.writing !== null && !state.left,
     readers: readers.list(),
-    peers: Array.from({ length: SAFEKEEPER_COUNT }, (_, i) => i + 1).filter((n) => n !== store.number),
+    configuration: log.configuration,
+    peers: peersOf(store.number, log.configuration),
   };
 }
 

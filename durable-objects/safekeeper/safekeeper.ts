@@ -13,11 +13,12 @@ import { reachOf, type LogReach } from '../../lib/consensus/log-head.ts';
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
 import type { LastRecord } from '../../lib/postgres/wal/last-record.ts';
 import { segmentStart } from '../../lib/postgres/wal/geometry.ts';
-import { SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
+import { safekeeperName } from '../../lib/protocol/safekeepers.ts';
+import type { TimelineSpec } from '../../lib/protocol/specs.ts';
 import type { AcceptorStatus } from '../../lib/consensus/acceptor.ts';
-import type { Configuration } from '../../lib/consensus/configuration.ts';
+import { ACCEPTOR_NUMBER_MAX, type Configuration } from '../../lib/consensus/configuration.ts';
 import { AcceptorShell } from './acceptor-shell.ts';
-import { inspectWal, statusOf } from './inspect.ts';
+import { inspectWal, peersOf, statusOf } from './inspect.ts';
 import { lastRecordIn } from './log-questions.ts';
 import {
   limitOf,
@@ -133,10 +134,10 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
       return failure(400, 'badRequest', String(error));
     }
     const number = Number(request.headers.get('X-Ebb-Safekeeper'));
-    if (!(Number.isInteger(number) && number >= 1 && number <= SAFEKEEPER_COUNT)) {
-      return failure(400, 'badRequest', `safekeeper ${number}: 1 to ${SAFEKEEPER_COUNT} expected`);
+    if (!(Number.isInteger(number) && number >= 1 && number <= ACCEPTOR_NUMBER_MAX)) {
+      return failure(400, 'badRequest', `safekeeper ${number}: 1 to ${ACCEPTOR_NUMBER_MAX} expected`);
     }
-    const name = `${timeline.projectId}/${timeline.timelineId}/${number}`;
+    const name = safekeeperName(timeline, number);
     if (this.ctx.id.name !== undefined && this.ctx.id.name !== name) {
       return failure(400, 'badRequest', `this is safekeeper ${this.ctx.id.name}, not ${name}`);
     }
@@ -243,6 +244,19 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     return this.#parts?.store.positions ?? null;
   }
 
+  /**
+   * RPC: this one is no member any more. Its WAL goes; that it was here, its term and the configuration stay, so that
+   * nobody who comes late takes it for an empty new one.
+   */
+  async retire(configuration: Configuration): Promise<void> {
+    const parts = this.#parts;
+    if (parts === null) return;
+    await parts.acceptor.configure(configuration);
+    for (const socket of this.ctx.getWebSockets()) socket.close(1001, 'no member any more');
+    parts.store.dropWal();
+    await this.ctx.storage.deleteAlarm();
+  }
+
   /** RPC: forgets everything. */
   async remove(): Promise<void> {
     for (const socket of this.ctx.getWebSockets()) socket.close(1001, 'removed');
@@ -305,10 +319,9 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
   }
   #peers(): { number: number; stub: DurableObjectStub<Safekeeper> }[] {
     if (this.#parts === null) return [];
-    const { timeline, number: own } = this.#parts.store;
-    const numbers = Array.from({ length: SAFEKEEPER_COUNT }, (_, i) => i + 1).filter((n) => n !== own);
-    return numbers.map((number) => {
-      const name = `${timeline.projectId}/${timeline.timelineId}/${number}`;
+    const { store, acceptor } = this.#parts;
+    return peersOf(store.number, acceptor.log.configuration).map((number) => {
+      const name = safekeeperName(store.timeline, number);
       return { number, stub: this.env.SAFEKEEPER.getByName(name) };
     });
   }

@@ -322,6 +322,14 @@ export class SafekeeperStore {
   }
   #trimmedBeforeLsn = lsn(0);
 
+  /** All local WAL; where the log ended stays known. */
+  dropWal(): void {
+    const { flushLsn } = this.loadLog();
+    this.#localBeginLsn = null;
+    this.#sql.exec(`DELETE FROM wal`);
+    this.#sql.exec(`UPDATE safekeeper SET log_lsn = ?1, begin_lsn = ?1`, flushLsn);
+  }
+
   describe(): string {
     return `${this.timeline.projectId}/${this.timeline.timelineId}/${this.number} from ${formatLsn(this.localBeginLsn())}`;
   }

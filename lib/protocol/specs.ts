@@ -7,13 +7,15 @@
  * own project and timeline (workers/egress/).
  */
 
+import type { Configuration } from '../consensus/configuration.ts';
+
 /** Ports as the Dockerfiles expose them. One machine runs many containers, so there `PORT_8080=…` overrides. */
 export const CONTAINER_PORT = { http: 8080, postgres: 5432 } as const;
 
 /** Host names that a container may reach, over plain HTTP or WebSocket; the runtime intercepts them. */
 export const HOST = {
-  /** compute → safekeeper n (1 to 3) of its timeline: one WebSocket at `/`, lib/consensus messages. */
-  safekeeper: (n: number) => `safekeeper-${n}.ebb.internal`,
+  /** compute → safekeeper n of its timeline, at its place (safekeepers.ts): one WebSocket at `/{n}`, lib/consensus messages. */
+  safekeeper: (place: number) => `safekeeper-${place}.ebb.internal`,
   /** compute → its project's pageserver, bound to its timeline: one WebSocket at `/pages`. */
   pageserver: 'pageserver.ebb.internal',
   /** pageserver → WAL of any timeline of its project: WebSocket `/{n}/timelines/{timelineId}/wal?from=LSN`. */
@@ -87,6 +89,8 @@ export interface ComputeSpec {
   timeline: TimelineSpec;
   /** The term to be elected in: larger than that of every compute started before for this timeline. */
   term: number;
+  /** Who holds the log; a newer configuration is learned from themselves. */
+  safekeepers: Configuration;
   /** `Authorization: Bearer …` on port 8080; the preamble line on port 5432. */
   sessionToken: string;
   roles: RoleSpec[];

@@ -4,6 +4,7 @@
  *   ebb start     one whole Ebb on this machine
  *   ebb dev       the same Worker under `wrangler dev`
  *   ebb inspect   where a row went, in a running Ebb
+ *   ebb safekeeper   who holds the log of a branch; `replace` one
  *   ebb redo-check   is redo right for this WAL?
  *
  * Commands load what they need when they run: `ebb inspect` needs no runtime.
@@ -17,7 +18,7 @@ import { LockedError } from '../instance/lock.ts';
 import { defineRedoCheck } from '../redo-check/main.ts';
 import { addInspectCommands } from './inspect/commands.ts';
 import type { DevOptions } from './dev.ts';
-import { InspectError } from './inspect/client.ts';
+import { InspectError, type Target } from './inspect/client.ts';
 import type { StartOptions } from './start.ts';
 
 const port = (text: string): number => {
@@ -60,6 +61,23 @@ program
   .argument('[wrangler...]', 'further arguments for wrangler dev, after --')
   .action(async (args: string[], options: DevOptions) => (await import('./dev.ts')).dev(args, options));
 addInspectCommands(program.command('inspect').description('where a row went, in a running Ebb'), dirOption);
+const safekeeperCommand = program.command('safekeeper').description('who holds the log of a branch');
+const ofBranch = (command: Command): Command =>
+  command
+    .addOption(dirOption())
+    .option('--project <id>', 'default: the first project')
+    .option('--branch <name>', 'default: its first branch');
+ofBranch(safekeeperCommand.command('list').description('generation and numbers')).action(
+  async (options: Target) => (await import('./safekeeper.ts')).listSafekeepers(options),
+);
+ofBranch(
+  safekeeperCommand
+    .command('replace')
+    .description('put a new one at a place, while commits go on: its storage is gone, or in the wrong place')
+    .argument('<place>', '1, 2 or 3'),
+).action(async (place: string, options: Target) =>
+  (await import('./safekeeper.ts')).replaceSafekeeper(place, options),
+);
 defineRedoCheck(program.command('redo-check'));
 
 try {

@@ -21,6 +21,15 @@ const Endpoints = z.object({
   ),
 });
 const Databases = z.object({ databases: z.array(z.object({ name: z.string(), owner_name: z.string() })) });
+const SafekeepersAnswer = z.object({
+  safekeepers: z.object({
+    generation: z.number(),
+    members: z.array(z.number()),
+    new_members: z.array(z.number()).nullable(),
+    changing: z.boolean(),
+  }),
+});
+export type Safekeepers = z.infer<typeof SafekeepersAnswer>['safekeepers'];
 const ResetRole = z.object({ role: z.object({ name: z.string(), password: z.string() }) });
 
 export class ControlPlaneError extends Error {
@@ -43,6 +52,19 @@ export class ControlPlane {
 
   async projects(): Promise<string[]> {
     return Projects.parse(await this.#call('GET', '/projects')).projects.map((project) => project.id);
+  }
+
+  async safekeepers(projectId: string, branchId: string): Promise<z.infer<typeof SafekeepersAnswer>> {
+    const path = `/projects/${projectId}/branches/${branchId}/safekeepers`;
+    return SafekeepersAnswer.parse(await this.#call('GET', path));
+  }
+  async replaceSafekeeper(
+    projectId: string,
+    branchId: string,
+    place: number,
+  ): Promise<z.infer<typeof SafekeepersAnswer>> {
+    const path = `/projects/${projectId}/branches/${branchId}/safekeepers/${place}/replace`;
+    return SafekeepersAnswer.parse(await this.#call('POST', path));
   }
 
   /** Creates the first project: database `main`, an owner role. */

@@ -9,6 +9,7 @@ import { endpoints } from './endpoints.ts';
 import { branches } from './branches.ts';
 import { projects } from './projects.ts';
 import { roles } from './roles.ts';
+import { safekeepers } from './safekeepers.ts';
 
 export const api = new Hono<{ Bindings: Env }>();
 
@@ -19,6 +20,7 @@ api.route('/projects/:projectId/branches', branches);
 api.route('/projects/:projectId/endpoints', endpoints);
 api.route('/projects/:projectId/branches/:branchId/roles', roles);
 api.route('/projects/:projectId/branches/:branchId/databases', databases);
+api.route('/projects/:projectId/branches/:branchId/safekeepers', safekeepers);
 api.all('*', (c) => {
   throw notFound(`${c.req.method} ${c.req.path}`);
 });

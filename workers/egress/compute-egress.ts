@@ -5,7 +5,9 @@
  * no request by which a compute could reach another's.
  */
 import { WorkerEntrypoint } from 'cloudflare:workers';
-import { HOST, SAFEKEEPER_COUNT, type TimelineSpec } from '../../lib/protocol/specs.ts';
+import { ACCEPTOR_NUMBER_MAX } from '../../lib/consensus/configuration.ts';
+import { placeOf, safekeeperName } from '../../lib/protocol/safekeepers.ts';
+import { HOST, type TimelineSpec } from '../../lib/protocol/specs.ts';
 import type { Env } from '../env.ts';
 
 export interface ComputeEgressProps {
@@ -34,14 +36,12 @@ export class ComputeEgress extends WorkerEntrypoint<Env, ComputeEgressProps> {
         new Request(`http://compute/container${url.pathname}`, new Request(request, { headers })),
       );
     }
-    for (let n = 1; n <= SAFEKEEPER_COUNT; n++) {
-      if (url.hostname === HOST.safekeeper(n) && url.pathname === '/') {
-        const name = `${timeline.projectId}/${timeline.timelineId}/${n}`;
-        headers.set('X-Ebb-Safekeeper', String(n));
-        return this.env.SAFEKEEPER.getByName(name).fetch(
-          new Request('http://safekeeper/', new Request(request, { headers })),
-        );
-      }
+    const n = Number(/^\/([1-9]\d{0,2})$/.exec(url.pathname)?.[1] ?? 0);
+    if (n >= 1 && n <= ACCEPTOR_NUMBER_MAX && url.hostname === HOST.safekeeper(placeOf(n))) {
+      headers.set('X-Ebb-Safekeeper', String(n));
+      return this.env.SAFEKEEPER.getByName(safekeeperName(timeline, n)).fetch(
+        new Request('http://safekeeper/', new Request(request, { headers })),
+      );
     }
     return new Response(`a compute cannot reach ${url.hostname}${url.pathname}`, { status: 403 });
   }

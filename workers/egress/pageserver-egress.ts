@@ -3,6 +3,7 @@
  * and its own Durable Object.
  */
 import { WorkerEntrypoint } from 'cloudflare:workers';
+import { safekeeperName } from '../../lib/protocol/safekeepers.ts';
 import { HOST } from '../../lib/protocol/specs.ts';
 import type { Env } from '../env.ts';
 import { objectStorage } from './object-storage.ts';
@@ -13,7 +14,7 @@ export interface PageserverEgressProps {
 }
 
 export class PageserverEgress extends WorkerEntrypoint<Env, PageserverEgressProps> {
-  override fetch(request: Request): Promise<Response> | Response {
+  override async fetch(request: Request): Promise<Response> {
     const { projectId, token } = this.ctx.props;
     const url = new URL(request.url);
     switch (url.hostname) {
@@ -22,8 +23,10 @@ export class PageserverEgress extends WorkerEntrypoint<Env, PageserverEgressProp
       case HOST.wal: {
         const match = /^\/([123])\/timelines\/([0-9a-f]{32})\/wal$/.exec(url.pathname);
         if (!match) break;
-        const name = `${projectId}/${match[2]}/${match[1]}`;
-        return this.env.SAFEKEEPER.getByName(name).fetch(
+        const [, place, timelineId] = match;
+        const n = await this.env.PROJECT.getByName(projectId).safekeeperAt(timelineId, Number(place));
+        if (n === null) return new Response(`no timeline ${timelineId}`, { status: 404 });
+        return this.env.SAFEKEEPER.getByName(safekeeperName({ projectId, timelineId }, n)).fetch(
           new Request(`http://safekeeper/wal${url.search}`, request),
         );
       }

@@ -4,10 +4,11 @@
  *   /inspect/projects/{p}                                        project, timelines, endpoints
  *   /inspect/projects/{p}/metrics                                the pageserver's, for Prometheus; wakes nothing
  *   /inspect/projects/{p}/pageserver/{timelineId}/{rest…}        → the pageserver's /inspect/timelines/{timelineId}/{rest}
- *   /inspect/projects/{p}/safekeepers/{timelineId}/{n}/{rest}    → safekeeper n's /inspect/{rest}
+ *   /inspect/projects/{p}/safekeepers/{timelineId}/{n}/{rest}    → /inspect/{rest} of the safekeeper at place n
  *   /inspect/projects/{p}/endpoints/{endpointId}                 → the compute's /status
  */
 import { Hono } from 'hono';
+import { safekeeperName } from '../../lib/protocol/safekeepers.ts';
 import type { Env } from '../env.ts';
 import {
   authorize,
@@ -56,10 +57,14 @@ async function pageserver(c: ApiContext): Promise<Response> {
 
 inspect.get('/projects/:projectId/safekeepers/:timelineId/:n{[123]}/:rest{.+}', async (c) => {
   const timeline = await timelineOf(c);
-  const name = `${timeline.projectId}/${timeline.timelineId}/${param(c, 'n')}`;
-  return c.env.SAFEKEEPER.getByName(name).fetch(`http://safekeeper/inspect${restOf(c, 6)}`, {
-    headers: { 'X-Ebb-Timeline': JSON.stringify(timeline), 'X-Ebb-Safekeeper': param(c, 'n') },
-  });
+  const place = Number(param(c, 'n'));
+  const n = (await projectStub(c, timeline.projectId).safekeeperAt(timeline.timelineId, place)) ?? place;
+  return c.env.SAFEKEEPER.getByName(safekeeperName(timeline, n)).fetch(
+    `http://safekeeper/inspect${restOf(c, 6)}`,
+    {
+      headers: { 'X-Ebb-Timeline': JSON.stringify(timeline), 'X-Ebb-Safekeeper': String(n) },
+    },
+  );
 });
 
 inspect.get('/projects/:projectId/endpoints/:endpointId', async (c) => {

@@ -9,7 +9,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { firstConfiguration } from '../../../lib/consensus/configuration.ts';
+import type { Configuration } from '../../../lib/consensus/configuration.ts';
 import { decodeAcceptorMessage, encodeProposerMessage } from '../../../lib/consensus/codec.ts';
 import {
   DEFAULT_LIMITS,
@@ -26,7 +26,8 @@ import { postgres18 } from '../../../lib/postgres/v18/wal.ts';
 import { WalDecoder } from '../../../lib/postgres/wal/decoder.ts';
 import { recordStart } from '../../../lib/postgres/wal/geometry.ts';
 import { newWalRecord, type WalRecord } from '../../../lib/postgres/wal/record.ts';
-import { HOST, SAFEKEEPER_COUNT, type TimelineSpec } from '../../../lib/protocol/specs.ts';
+import { FIRST_SAFEKEEPERS, placeOf } from '../../../lib/protocol/safekeepers.ts';
+import { HOST, type TimelineSpec } from '../../../lib/protocol/specs.ts';
 import { AcceptorLink, type AcceptorSocket } from './acceptor-link.ts';
 import { ProposerError } from './errors.ts';
 import { ReplicationClient } from './replication-client.ts';
@@ -35,6 +36,8 @@ export interface ProposerOptions {
   timeline: TimelineSpec;
   /** Larger than that of every compute started before for this timeline. */
   term: number;
+  /** Who holds the log, as the control plane knows it; default: the first three. */
+  configuration?: Configuration;
   /** Opens a connection to safekeeper `n`; default: a WebSocket to its host name (specs.ts). */
   connect?: (n: number) => AcceptorSocket;
   /** Each WAL record as it streams by, before it is committed. It is reused: copy what is kept. */
@@ -112,7 +115,7 @@ export class Proposer extends EventEmitter<ProposerEvents> {
       },
       term,
       proposerId: randomBytes(16).toString('hex'),
-      configuration: firstConfiguration(Array.from({ length: SAFEKEEPER_COUNT }, (_, i) => i + 1)),
+      configuration: options.configuration ?? FIRST_SAFEKEEPERS,
       limits: { ...DEFAULT_LIMITS, ...options.limits },
     });
     this.#flushedByPostgresLsn = this.#state.commitLsn;
@@ -245,7 +248,8 @@ export class Proposer extends EventEmitter<ProposerEvents> {
   }
 
   #openLink(number: number): void {
-    const connect = this.#options.connect ?? ((n) => new WebSocket(`ws://${HOST.safekeeper(n)}/`));
+    const connect =
+      this.#options.connect ?? ((n) => new WebSocket(`ws://${HOST.safekeeper(placeOf(n))}/${n}`));
     const link = new AcceptorLink({
       connect: () => connect(number),
       onOpen: () => this.#step({ type: 'connected', acceptor: number }),

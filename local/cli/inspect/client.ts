@@ -2,7 +2,7 @@
  * The running Ebb of a folder, for `ebb inspect`: its port from the lock, its key from config.json.
  */
 import { readConfig, postgresUrl, type InstanceConfig } from '../../instance/config.ts';
-import { ControlPlane } from '../../instance/control-plane.ts';
+import { ControlPlane, type Safekeepers } from '../../instance/control-plane.ts';
 import { instanceFolder } from '../../instance/folder.ts';
 import { readHolder, type Holder } from '../../instance/lock.ts';
 
@@ -28,14 +28,21 @@ export class InspectClient {
   readonly #holder: Holder;
   readonly #http: string;
   readonly projectId: string;
+  readonly branchId: string;
   readonly timelineId: string;
 
-  private constructor(config: InstanceConfig, holder: Holder, projectId: string, timelineId: string) {
+  private constructor(
+    config: InstanceConfig,
+    holder: Holder,
+    projectId: string,
+    branch: Overview['branches'][0],
+  ) {
     this.#config = config;
     this.#holder = holder;
     this.#http = httpUrl(holder);
     this.projectId = projectId;
-    this.timelineId = timelineId;
+    this.branchId = branch.id;
+    this.timelineId = branch.timeline_id;
   }
 
   /** Throws InspectError when no Ebb runs in the folder, or it has no such project or branch. */
@@ -51,7 +58,7 @@ export class InspectClient {
       ({ id, name }) => target.branch === undefined || target.branch === id || target.branch === name,
     );
     if (!branch) throw new InspectError(`project ${projectId} has no branch ${target.branch ?? ''}`);
-    return new InspectClient(config, holder, projectId, branch.timeline_id);
+    return new InspectClient(config, holder, projectId, branch);
   }
 
   /** JSON from the pageserver's /inspect of this timeline. */
@@ -61,12 +68,24 @@ export class InspectClient {
   pageserverBytes(path: string): Promise<Uint8Array> {
     return this.#bytes(this.#pageserverPath(path));
   }
-  /** From safekeeper 1, 2 or 3 of this timeline. */
+  /** From the safekeeper at place 1, 2 or 3 of this timeline. */
   safekeeperJson(number: number, path: string): Promise<unknown> {
     return getJson(this.#holder, this.#config, this.#safekeeperPath(number, path));
   }
   safekeeperBytes(number: number, path: string): Promise<Uint8Array> {
     return this.#bytes(this.#safekeeperPath(number, path));
+  }
+
+  /** Who holds the log of this branch's timeline. */
+  async safekeepers(): Promise<Safekeepers> {
+    return (await this.#controlPlane().safekeepers(this.projectId, this.branchId)).safekeepers;
+  }
+  /** Puts another safekeeper at a place; answers when it is done, or goes on without us (`changing`). */
+  async replaceSafekeeper(place: number): Promise<Safekeepers> {
+    return (await this.#controlPlane().replaceSafekeeper(this.projectId, this.branchId, place)).safekeepers;
+  }
+  #controlPlane(): ControlPlane {
+    return new ControlPlane(this.#http, this.#config.apiKey);
   }
 
   /** One query as the owner of the first project; wakes its compute. Throws InspectError with Postgres's message. */

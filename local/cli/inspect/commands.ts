@@ -56,7 +56,7 @@ export function addInspectCommands(inspect: Command, dirOption: () => Option): v
   command('wal', 'WAL records')
     .option('--from <lsn>', 'default: the last 64 KiB')
     .option('--to <lsn>', 'default: the end')
-    .option('--safekeeper <n>', '1, 2 or 3', '1')
+    .option('--safekeeper <n>', 'the one at place 1, 2 or 3', '1')
     .option('--limit <n>', 'at most so many records', '1000')
     .action(inspectWal);
   command('layers', 'delta and image layers of the pageserver').action(inspectLayers);

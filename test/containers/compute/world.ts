@@ -18,6 +18,7 @@ import { socketPath } from '../../../containers/compute/postgres/settings.ts';
 import { CheckPoint } from '../../../lib/postgres/checkpoint.ts';
 import { decodeControlFile } from '../../../lib/postgres/control-file.ts';
 import { decodePageRequest, encodePageResponse, type BootManifest } from '../../../lib/protocol/pages.ts';
+import { FIRST_SAFEKEEPERS } from '../../../lib/protocol/safekeepers.ts';
 import {
   ENV,
   HOST,
@@ -106,6 +107,7 @@ export class World {
     const { secret } = await scramSecret('moon');
     const world = new World(template, {
       projectId: 'p',
+      safekeepers: FIRST_SAFEKEEPERS,
       branchId: 'br',
       endpointId: 'ep-test',
       timeline: {

@@ -2,7 +2,7 @@
  * A proposer over real WebSockets with made-up WAL: the pure step and the compute's own links, without Postgres.
  */
 import { AcceptorLink } from '../../../containers/compute/proposer/acceptor-link.ts';
-import { firstConfiguration } from '../../../lib/consensus/configuration.ts';
+import { firstConfiguration, type Configuration } from '../../../lib/consensus/configuration.ts';
 import { decodeAcceptorMessage, encodeProposerMessage } from '../../../lib/consensus/codec.ts';
 import {
   DEFAULT_LIMITS,
@@ -21,10 +21,16 @@ let lastId = 0;
 export class Driver {
   state: ProposerState;
   readonly #edge: SafekeeperEdge;
+  #configuration: Configuration;
   readonly #links = new Map<number, AcceptorLink>();
   readonly #waiters = new Set<{ until: (state: ProposerState) => boolean; resolve: () => void }>();
 
-  constructor(edge: SafekeeperEdge, term: number, acceptors: readonly number[] = [1, 2, 3]) {
+  constructor(
+    edge: SafekeeperEdge,
+    term: number,
+    acceptors: readonly number[] = [1, 2, 3],
+    configuration = firstConfiguration([1, 2, 3]),
+  ) {
     this.#edge = edge;
     const { timelineId, systemIdentifier, startLsn } = edge.timeline;
     this.state = startProposer({
@@ -36,9 +42,10 @@ export class Driver {
       },
       term,
       proposerId: (++lastId).toString(16).padStart(32, '0'),
-      configuration: firstConfiguration([1, 2, 3]),
+      configuration,
       limits: DEFAULT_LIMITS,
     });
+    this.#configuration = configuration;
     for (const n of acceptors) this.join(n);
   }
 
@@ -71,12 +78,24 @@ export class Driver {
       this.#links.get(acceptor)?.send(encodeProposerMessage(message).slice());
     }
     for (const { acceptor, detail } of disconnects) this.#links.get(acceptor)?.restart(detail);
+    if (state.configuration !== this.#configuration) this.#followConfiguration();
     if (owesAnnouncement(state)) setImmediate(() => this.#announce());
     for (const waiter of this.#waiters) {
       if (!waiter.until(state)) continue;
       this.#waiters.delete(waiter);
       waiter.resolve();
     }
+  }
+  /** As the compute's proposer does. */
+  #followConfiguration(): void {
+    this.#configuration = this.state.configuration;
+    const members = new Set(this.state.acceptors.map(({ number }) => number));
+    for (const [number, link] of this.#links) {
+      if (members.has(number)) continue;
+      this.#links.delete(number);
+      void link.close();
+    }
+    for (const number of members) if (!this.#links.has(number)) this.join(number);
   }
   #announce(): void {
     if (owesAnnouncement(this.state)) this.#step({ type: 'announce' });

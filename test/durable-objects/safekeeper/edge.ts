@@ -11,6 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare';
 import type { AcceptorSocket } from '../../../containers/compute/proposer/acceptor-link.ts';
+import type { AcceptorStatus } from '../../../lib/consensus/acceptor-state.ts';
+import type { Configuration } from '../../../lib/consensus/configuration.ts';
 import { TIMELINE_START_LSN, type TimelineSpec } from '../../../lib/protocol/specs.ts';
 
 export const testTimeline = (systemIdentifier = '7400000000000000001'): TimelineSpec => ({
@@ -89,6 +91,12 @@ const WORKER = `
       if (!headers.has('X-Ebb-Safekeeper')) headers.set('X-Ebb-Safekeeper', n);
       const stub = env.SAFEKEEPER.getByName(projectId + '/' + timelineId + '/' + n);
       const target = 'http://safekeeper/' + rest.join('/') + url.search;
+      if (rest[0] === 'configure') {
+        return request.json().then((configuration) => stub.configure(configuration)).then((status) => Response.json(status));
+      }
+      if (rest[0] === 'retire') {
+        return request.json().then((configuration) => stub.retire(configuration)).then(() => new Response(null, { status: 204 }));
+      }
       if (rest[0] === 'remove') return stub.remove().then(() => new Response(null, { status: 204 }));
       return stub.fetch(new Request(target, new Request(request, { headers })));
     },
@@ -180,6 +188,16 @@ export class SafekeeperEdge {
   async wakes(): Promise<{ made: number; events: number }> {
     const response = await fetch(`${this.#origin}/wakes`);
     return (await response.json()) as { made: number; events: number };
+  }
+  /** RPC of the control plane. */
+  async configure(n: number, configuration: Configuration): Promise<AcceptorStatus | null> {
+    const body = JSON.stringify(configuration);
+    const response = await fetch(this.url(n, 'configure'), { method: 'POST', body });
+    if (!response.ok) throw new Error(`configure ${n}: ${response.status} ${await response.text()}`);
+    return (await response.json()) as AcceptorStatus | null;
+  }
+  async retire(n: number, configuration: Configuration): Promise<void> {
+    await fetch(this.url(n, 'retire'), { method: 'POST', body: JSON.stringify(configuration) });
   }
   bucket() {
     return this.#miniflare!.getR2Bucket('BUCKET');
