@@ -17,6 +17,7 @@ import { safekeeperName } from '../../lib/protocol/safekeepers.ts';
 import type { TimelineSpec } from '../../lib/protocol/specs.ts';
 import type { AcceptorStatus } from '../../lib/consensus/acceptor.ts';
 import { ACCEPTOR_NUMBER_MAX, type Configuration } from '../../lib/consensus/configuration.ts';
+import { backupDuty } from '../../lib/consensus/backup.ts';
 import { AcceptorShell } from './acceptor-shell.ts';
 import { inspectWal, peersOf, statusOf } from './inspect.ts';
 import { lastRecordIn } from './log-questions.ts';
@@ -41,6 +42,7 @@ export interface SafekeeperEnv extends RetentionEnv {
 /** What one safekeeper tells its peers, so that they can trim and read from object storage. LSNs as numbers. */
 export interface PeerPositions {
   backupLsn: number;
+  partialLsn: number;
   remoteConsistentLsn: number;
 }
 
@@ -193,12 +195,13 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     return this.ctx.getTags(socket).includes('wal');
   }
 
-  /** Repeats a backup that did not end (wal-backup.ts). */
+  /** Repeats a backup that did not end, or that nobody else has made (wal-backup.ts). */
   override async alarm(): Promise<void> {
     const parts = this.#parts;
     if (parts === null) return;
-    const { writing, left } = parts.acceptor.state;
-    await parts.backup.retry(left || writing === null);
+    const { writing, left, backupBy } = parts.acceptor.state;
+    const proposerWrites = writing !== null && !left;
+    await parts.backup.retry(!proposerWrites, !proposerWrites || backupBy === parts.store.number);
   }
 
   /** RPC from a peer. What it says only ever grows. */
@@ -206,9 +209,10 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     if (this.#parts === null) return;
     this.#parts.store.savePositions({
       backupLsn: lsn(positions.backupLsn),
-      partialLsn: lsn(positions.backupLsn),
+      partialLsn: lsn(positions.partialLsn),
       remoteConsistentLsn: lsn(positions.remoteConsistentLsn),
     });
+    this.ctx.waitUntil(this.#parts.backup.heard());
     this.#noteBackup();
     this.#trim();
   }
@@ -277,9 +281,11 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
       if (writing !== null) this.#askPeers();
     }
     this.#trim();
-    if (backupBy !== store.number) return;
-    const tail = left || writing === null;
-    if (backup.due(tail)) this.ctx.waitUntil(backup.run(tail));
+    const proposerWrites = writing !== null && !left;
+    const { configuration } = acceptor.log;
+    const dutyMs = backupDuty({ number: store.number, configuration, backupBy, proposerWrites });
+    if (dutyMs === null || !backup.due(!proposerWrites)) return;
+    this.ctx.waitUntil(dutyMs === 0 ? backup.run(!proposerWrites) : backup.later(dutyMs));
   }
 
   #learnRemoteConsistent(position: Lsn): void {
@@ -329,9 +335,9 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
   #tellPeers(): void {
     if (this.#parts === null) return;
     const { store } = this.#parts;
-    const { backupLsn, remoteConsistentLsn } = store.positions;
+    const { backupLsn, partialLsn, remoteConsistentLsn } = store.positions;
     for (const { number, stub } of this.#peers()) {
-      const told = Promise.resolve(stub.learn({ backupLsn, remoteConsistentLsn }));
+      const told = Promise.resolve(stub.learn({ backupLsn, partialLsn, remoteConsistentLsn }));
       // A peer that is out of reach keeps its WAL a little longer; the next segment tells it again.
       this.ctx.waitUntil(told.catch((error: unknown) => console.warn(`peer ${number}: ${String(error)}`)));
     }

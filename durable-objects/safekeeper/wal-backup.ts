@@ -4,7 +4,8 @@
  *   000000010000000000000003                            16 MiB
  *   000000010000000000000004.00000000043A1B28.partial   the segment's bytes before that LSN
  *
- * Only the safekeeper that the proposer named does so. A segment of committed WAL has one content, so a put may be
+ * The safekeeper whose turn it is does so (lib/consensus/backup.ts): the one that the proposer named; when it has left the
+ * others too, each later than the one before, unless they hear that it is done. A segment of committed WAL has one content, so a put may be
  * repeated, by whomever; one that is there already is left alone. An alarm repeats a run that did not end.
  */
 import { formatLsn, lsnPlus, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
@@ -57,10 +58,25 @@ export class WalBackup {
   }
 
   /** By the alarm: what failed before, or did not end, is tried again. */
-  async retry(tail: boolean): Promise<void> {
+  async retry(tail: boolean, isDuty: boolean): Promise<void> {
     this.#pauseMs = 0;
-    await this.run(tail);
+    this.#waiting = false;
+    if (isDuty) await this.run(tail);
   }
+
+  /** After so long, unless a peer says before that it has done it: the one whose turn it is may have died. */
+  async later(delayMs: number): Promise<void> {
+    if (this.#waiting || this.#running !== null) return;
+    this.#waiting = true;
+    await this.#host.storage.setAlarm(Date.now() + delayMs);
+  }
+  /** A peer has said how far it has copied. */
+  async heard(): Promise<void> {
+    if (!this.#waiting || this.due(true)) return;
+    this.#waiting = false;
+    await this.#host.storage.deleteAlarm();
+  }
+  #waiting = false;
 
   /** Copies what is due. One run at a time; a call during a run makes it look again. */
   run(tail: boolean): Promise<void> {
@@ -126,6 +142,7 @@ export class WalBackup {
     const name = partialKey(key, commitLsn);
     await bucket.put(name, (await this.#read(commitLsn)).bytes);
     store.savePositions({ partialLsn: commitLsn });
+    this.#host.onBackedUp();
     await this.#deletePartials(key, name);
   }
 

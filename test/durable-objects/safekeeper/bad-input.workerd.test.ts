@@ -27,10 +27,12 @@ import { SafekeeperEdge } from './edge.ts';
 const START = lsn(0x3000000);
 const TERM = 5;
 const END = lsnPlus(START, 1000);
+/** The least that may be configured. */
+const ROOM_BYTES = 33 << 20;
 
 let edge: SafekeeperEdge;
 beforeAll(async () => {
-  edge = await SafekeeperEdge.start();
+  edge = await SafekeeperEdge.start({ SAFEKEEPER_WAL_BYTES_MAX: String(ROOM_BYTES) });
   const driver = await new Driver(edge, TERM).elected();
   await driver.committed(driver.push(walBytes(START, 1000)));
   await driver.everywhere();
@@ -52,6 +54,7 @@ class Hand {
     this.socket.addEventListener('close', ({ code, reason }) => this.closed.resolve({ code, reason }));
     this.socket.addEventListener('message', ({ data }) => {
       const message = decodeAcceptorMessage(new Uint8Array(data as ArrayBuffer));
+      if (message.type === 'room') return; // told unasked
       const waiting = this.#waiting.shift();
       if (waiting === undefined) this.#answers.push(message);
       else waiting(message);
@@ -114,6 +117,7 @@ async function state(): Promise<unknown> {
   return {
     ...status,
     proposers: undefined,
+    databaseBytes: undefined, // pages that are free again
     proposerWrites: undefined,
     wal: Buffer.from(wal).toString('base64'),
   };
@@ -205,6 +209,41 @@ test('more WAL than an append may carry', async () => {
   await hand.send(message);
   await refused(hand, message.length > CONSENSUS_MESSAGE_BYTES_MAX ? 'oversize' : 'malformed', before);
 });
+
+test('more WAL than there is room for', async () => {
+  const before = await state();
+  const full = new SafekeeperFiller(await new Hand().writing());
+  await full.fill();
+  await full.hand.send({ ...append, ...full.next(1), wal: [new Uint8Array(1)] });
+  expect(await full.hand.closed.promise).toMatchObject({ code: REFUSALS.full.code });
+  expect(await edge.status(1)).toMatchObject({ full: true, walBytes: ROOM_BYTES });
+  // What was not the end of a record goes with the next election, and all is as it was.
+  const hand = await new Hand().writing();
+  hand.socket.close();
+  await hand.closed.promise;
+  expect(await state()).toEqual(before);
+});
+
+/** Appends bytes of a record that never ends until the store is full. */
+class SafekeeperFiller {
+  readonly hand: Hand;
+  #at = END;
+  constructor(hand: Hand) {
+    this.hand = hand;
+  }
+  next(length: number): Pick<Append, 'beginLsn' | 'recordEndLsn'> {
+    const beginLsn = this.#at;
+    this.#at = lsnPlus(beginLsn, length);
+    return { beginLsn, recordEndLsn: END };
+  }
+  async fill(): Promise<void> {
+    const limit = START + ROOM_BYTES;
+    while (this.#at < limit) {
+      const length = Math.min(APPEND_BYTES_MAX, limit - this.#at);
+      await this.hand.ask({ ...append, ...this.next(length), wal: [new Uint8Array(length)] });
+    }
+  }
+}
 
 test('a read of what is not there', async () => {
   const before = await state();

@@ -52,7 +52,7 @@ test('object storage is away: the proposer is held back, no connection ends, and
   // A full one that is killed says so when it comes back; nothing is lost, nothing goes on.
   await edge.bucketFails(false);
   await driver.committed(held.buffer.endLsn);
-  await driver.pushMany(20 * MIB, 700_000, walBytes);
+  await driver.pushMany(6 * MIB, 700_000, walBytes);
   await driver.everywhere();
   const end = driver.state.commitLsn;
   for (const n of [1, 2, 3]) {
@@ -68,11 +68,11 @@ test('object storage is away: the proposer is held back, no connection ends, and
 test('a peer and the pageserver are away: WAL goes once it is in object storage, from which both are served later', async () => {
   await using edge = await bounded();
   const driver = await new Driver(edge, 1, [1, 2]).elected();
-  const total = 3 * WAL_SEGMENT_BYTES + 5 * MIB;
+  const total = 2 * WAL_SEGMENT_BYTES + 5 * MIB;
   await driver.pushMany(total, 700_000, walBytes);
   const end = driver.state.commitLsn;
   expect(end).toBe(START + total);
-  const boundary = lsnPlus(START, 3 * WAL_SEGMENT_BYTES);
+  const boundary = lsnPlus(START, 2 * WAL_SEGMENT_BYTES);
   for (const n of [1, 2]) {
     await expect
       .poll(() => edge.status(n).then(({ backupLsn }) => backupLsn), { timeout: 20_000 })

@@ -133,3 +133,35 @@ test('finished segments and the tail are in the bucket, byte for byte; trimmed W
   expect(third.state.termStartLsn).toBe(end + 10);
   await third.stop();
 });
+
+test('the one that was named to back up dies with its storage before the tail is copied: another one does it', async () => {
+  await using edge = await SafekeeperEdge.start();
+  const bucket = await edge.bucket();
+  const prefix = `projects/${edge.timeline.projectId}/wal/${edge.timeline.timelineId}/`;
+  const driver = await new Driver(edge, 1).elected();
+  await driver.pushMany(300_000, 50_000, walBytes);
+  await driver.everywhere();
+  const { backupBy, commitLsn } = driver.state;
+  await edge.bucketFails(true);
+  await driver.leave();
+  await fetch(edge.url(backupBy, 'remove'));
+  await edge.bucketFails(false);
+  const next = await new Driver(
+    edge,
+    2,
+    [1, 2, 3].filter((n) => n !== backupBy),
+  ).elected();
+  expect(next.state.backupBy).not.toBe(backupBy);
+  await next.when(({ acceptors }) =>
+    acceptors.every(({ at, flushLsn }) => at.phase !== 'streaming' || at.toldCommitLsn === flushLsn),
+  );
+  await next.leave();
+  const end = next.state.commitLsn;
+  expect(end).toBe(commitLsn);
+  const partial = `${segmentFileName(1, 3)}.${end.toString(16).toUpperCase().padStart(16, '0')}.partial`;
+  await expect
+    .poll(async () => (await bucket.list({ prefix })).objects.map(({ key }) => key.slice(prefix.length)), {
+      timeout: 20_000,
+    })
+    .toEqual([partial]);
+});
