@@ -30,9 +30,9 @@ test(
       await client.query('CREATE TABLE rows (n int PRIMARY KEY)');
       expect(await ebbCommand(ebb, 'safekeeper', 'list')).toBe('generation 1: safekeepers 1 2 3');
       let written = 0;
-      let stopped = false;
+      const writer = { stopped: false };
       const writing = (async () => {
-        while (!stopped) {
+        while (!writer.stopped) {
           await client.query('INSERT INTO rows VALUES ($1)', [written]);
           written++;
         }
