@@ -45,7 +45,7 @@ test(
         expect(await ebbCommand(ebb, 'safekeeper', 'replace', String(place))).toBe(expected);
         expect(written).toBeGreaterThan(before);
       }
-      stopped = true;
+      writer.stopped = true;
       await writing;
       await client.end();
 
