@@ -24,8 +24,8 @@ export interface BranchPoint {
   lsn: Lsn;
   /** Start of the record that ends there; 0/0 where there is none. */
   previousLsn: Lsn;
-  /** The safekeepers know for good that it is committed; a crash may take from them what they only have in memory. */
-  isSettled: boolean;
+  /** Committed in this term, which the safekeepers may not know yet; null where they do. */
+  unsettledTerm: number | null;
 }
 
 export interface SafekeeperQuestions {
@@ -82,7 +82,9 @@ export class LogPoints {
   }
 
   async #atEnd(timeline: Timeline, head: LogHead): Promise<BranchPoint> {
-    return { ...(await this.#recordEnd(timeline, head.committedLsn)), isSettled: false };
+    const end = await this.#recordEnd(timeline, head.committedLsn);
+    const isKnown = head.knownLsn >= end.lsn;
+    return { ...end, unsettledTerm: isKnown ? null : head.term };
   }
 
   async #atLsn(branch: Timeline, position: Lsn): Promise<BranchPoint> {
@@ -100,9 +102,12 @@ export class LogPoints {
         );
       timeline = this.#get(origin.ancestor.timelineId);
     }
-    const isOwn = timeline === branch;
-    const head = isOwn ? await this.#headAt(timeline.spec, at) : await this.#head(timeline.spec);
-    const found = { ...(await this.#recordEnd(timeline, at)), isSettled: head === null };
+    let found: BranchPoint;
+    if (timeline === branch) {
+      const head = await this.#headAt(timeline.spec, at);
+      found = await this.#recordEnd(timeline, at);
+      if (head !== null && found.lsn > head.knownLsn) found.unsettledTerm = head.term;
+    } else found = await this.#recordEnd(timeline, at);
     if (found.lsn < timeline.horizonLsn)
       throw new Refusal(
         'LSN_BELOW_HISTORY',
@@ -133,7 +138,7 @@ export class LogPoints {
       throw new Refusal('TIMESTAMP_BELOW_HISTORY', `${text} is before the history, which begins at ${begin}`);
     const head = await this.#head(timeline.spec);
     const end = head === null ? startOf(timeline) : await this.#atEnd(timeline, head);
-    if (head !== null && head.knownLsn < end.lsn) await this.teach(timeline.spec, end.lsn); // the pageserver waits for it
+    if (end.unsettledTerm !== null) await this.teach(timeline.spec, end.unsettledTerm, end.lsn);
     const found = await this.#options.pageserver().firstCommitAfter(timeline.spec, { time, to: end.lsn });
     if (!found.ok)
       throw found.code === 'belowWindow'
@@ -159,7 +164,7 @@ export class LogPoints {
       try {
         const found = await this.#options.safekeeper(timeline.spec, n).lastRecord(at);
         if (found === null) continue; // it lags behind, or there is no record before `at`: then no other has one either
-        return { timeline, lsn: found.endLsn, previousLsn: found.recordLsn, isSettled: true };
+        return { timeline, lsn: found.endLsn, previousLsn: found.recordLsn, unsettledTerm: null };
       } catch (error) {
         failure = error;
       }
@@ -204,14 +209,10 @@ export class LogPoints {
     return settled.filter((each) => each.status === 'fulfilled').map((each) => each.value);
   }
 
-  /** Tells the safekeepers that the log is committed up to `lsn`, if it is; true when a quorum of them knows it for good. */
-  async teach(spec: TimelineSpec, lsn: Lsn): Promise<boolean> {
-    const start = parseLsn(spec.startLsn);
-    const before = await this.#reaches(spec);
-    const head = logHead(before.map((reach) => reach ?? { lastTerm: 0, flushLsn: start, commitLsn: start }));
-    if (head === null || head.committedLsn < lsn) return false;
+  /** Tells the safekeepers what is committed; true when a quorum of them knows it now. */
+  async teach(spec: TimelineSpec, term: number, lsn: Lsn): Promise<boolean> {
     const each = Array.from({ length: SAFEKEEPER_COUNT }, (_, i) => this.#options.safekeeper(spec, i + 1));
-    await Promise.allSettled(each.map((safekeeper) => safekeeper.learnCommit(head.term, lsn)));
+    await Promise.allSettled(each.map((safekeeper) => safekeeper.learnCommit(term, lsn)));
     const reaches = await this.#reaches(spec);
     return reaches.filter((reach) => reach !== null && reach.commitLsn >= lsn).length > SAFEKEEPER_COUNT / 2;
   }
@@ -220,5 +221,5 @@ export class LogPoints {
 function startOf(timeline: Timeline): BranchPoint {
   const { startLsn, origin } = timeline.spec;
   const previousLsn = origin.kind === 'branch' ? parseLsn(origin.previousLsn) : asLsn(0);
-  return { timeline, lsn: parseLsn(startLsn), previousLsn, isSettled: true };
+  return { timeline, lsn: parseLsn(startLsn), previousLsn, unsettledTerm: null };
 }

@@ -9,10 +9,12 @@ import { DurableObject } from 'cloudflare:workers';
 import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
 import {
   TIMELINE_START_LSN,
+  type DatabaseSpec,
   type HorizonAnswer,
   type HorizonRequest,
   type RolesReport,
   type RoleSpec,
+  type TimelineOrigin,
   type TimelineSpec,
 } from '../../lib/protocol/specs.ts';
 import { lineageOf, memberAt, safekeeperName } from '../../lib/protocol/safekeepers.ts';
@@ -61,6 +63,23 @@ export interface NewProject {
   ownerName: string;
   ownerSecret: string;
   databaseName: string;
+}
+/** A project whose timeline is made elsewhere: its roles and databases exist in what will be put. */
+export interface ImportedProject {
+  id: string;
+  name: string;
+  branchId: string;
+  endpointId: string;
+  endpointNumber: number;
+  suspendAfterSeconds: number;
+  historyRetentionSeconds: number;
+  /** u64 in decimal. */
+  systemIdentifier: string;
+  startLsn: string;
+  ownerName: string;
+  ownerSecret: string;
+  roles: RolesReport['roles'];
+  databases: DatabaseSpec[];
 }
 export interface ProjectOverview {
   project: ProjectRow;
@@ -150,53 +169,80 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
   async create(request: NewProject): Promise<ProjectOverview> {
     const at = now();
     this.ctx.storage.transactionSync(() => {
-      prepareTables(this.ctx.storage.sql);
       const systemIdentifier = BigInt.asUintN(63, BigInt(`0x${hex(8)}`)).toString();
-      this.#store.insertProject({
-        id: request.id,
-        name: request.name,
-        system_identifier: systemIdentifier,
-        created_at: at,
-        updated_at: at,
-        history_retention_s: request.historyRetentionSeconds,
-      });
-      const timeline: TimelineSpec = {
-        projectId: request.id,
-        timelineId: newTimelineId(),
-        postgresMajor: 18,
-        systemIdentifier,
-        startLsn: TIMELINE_START_LSN,
-        origin: { kind: 'template' },
-      };
-      this.#timelines.insert(timeline, at, true);
-      this.#store.putBranch({
-        id: request.branchId,
-        name: request.branchName,
-        timeline_id: timeline.timelineId,
-        is_default: 1,
-        created_at: at,
-        updated_at: at,
-        parent_id: null,
-        parent_lsn: null,
-        parent_timestamp: null,
-        protected: 0,
-        hidden: 0,
-      });
-      this.#store.putEndpoint({
-        id: request.endpointId,
-        branch_id: request.branchId,
-        number: request.endpointNumber,
-        suspend_after_s: request.suspendAfterSeconds,
-        settings: '{}',
-        created_at: at,
-        updated_at: at,
-      });
-      const owner: RoleSpec = { name: request.ownerName, scramSecret: request.ownerSecret, owner: true };
-      this.#store.putRole(request.branchId, owner, at);
+      const origin = { kind: 'template' } as const;
+      this.#insert({ ...request, systemIdentifier, startLsn: TIMELINE_START_LSN, origin }, at);
       this.#store.putDatabase(request.branchId, { name: request.databaseName, owner: request.ownerName }, at);
     });
     await this.#configureEndpoint(this.#store.endpoint(request.endpointId)!);
     return this.#overview();
+  }
+
+  /** Makes the project of a cluster whose layers are about to be put. A compute applies only what makes its owner an owner. */
+  async createImported(request: ImportedProject): Promise<ProjectOverview> {
+    const { branchId, databases } = request;
+    const at = now();
+    this.ctx.storage.transactionSync(() => {
+      this.#insert({ ...request, branchName: 'main', origin: { kind: 'import' } }, at);
+      this.#store.reportRoles(branchId, { roles: request.roles }, at);
+      for (const database of databases) this.#store.putDatabase(branchId, database, at);
+      this.#store.applied(branchId, { roles: [], databases, droppedRoles: [], droppedDatabases: [] });
+    });
+    await this.#configureEndpoint(this.#store.endpoint(request.endpointId)!);
+    return this.#overview();
+  }
+
+  #insert(
+    request: Omit<NewProject, 'databaseName'> & {
+      systemIdentifier: string;
+      startLsn: string;
+      origin: TimelineOrigin;
+    },
+    at: string,
+  ): void {
+    prepareTables(this.ctx.storage.sql);
+    const { systemIdentifier, startLsn, origin } = request;
+    this.#store.insertProject({
+      id: request.id,
+      name: request.name,
+      system_identifier: systemIdentifier,
+      created_at: at,
+      updated_at: at,
+      history_retention_s: request.historyRetentionSeconds,
+    });
+    const timeline: TimelineSpec = {
+      projectId: request.id,
+      timelineId: newTimelineId(),
+      postgresMajor: 18,
+      systemIdentifier,
+      startLsn,
+      origin,
+    };
+    this.#timelines.insert(timeline, at, null);
+    this.#store.putBranch({
+      id: request.branchId,
+      name: request.branchName,
+      timeline_id: timeline.timelineId,
+      is_default: 1,
+      created_at: at,
+      updated_at: at,
+      parent_id: null,
+      parent_lsn: null,
+      parent_timestamp: null,
+      protected: 0,
+      hidden: 0,
+    });
+    this.#store.putEndpoint({
+      id: request.endpointId,
+      branch_id: request.branchId,
+      number: request.endpointNumber,
+      suspend_after_s: request.suspendAfterSeconds,
+      settings: '{}',
+      created_at: at,
+      updated_at: at,
+    });
+    const owner: RoleSpec = { name: request.ownerName, scramSecret: request.ownerSecret, owner: true };
+    this.#store.putRole(request.branchId, owner, at);
   }
 
   async overview(): Promise<ProjectOverview | null> {
@@ -472,8 +518,8 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     const { origin } = timeline.spec;
     if (origin.kind !== 'branch') return;
     this.#settle(origin.ancestor.timelineId);
-    if (timeline.isSettled) return;
-    const taught = this.#points.teach(origin.ancestor, parseLsn(origin.ancestorLsn));
+    if (timeline.unsettledTerm === null) return;
+    const taught = this.#points.teach(origin.ancestor, timeline.unsettledTerm, parseLsn(origin.ancestorLsn));
     this.ctx.waitUntil(
       taught.then((isKnown) => {
         if (isKnown) this.#timelines.settled(timelineId);

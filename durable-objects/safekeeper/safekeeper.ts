@@ -233,13 +233,9 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     return lastRecordIn(parts.source, parts.store.timeline, lsn(at));
   }
 
-  /** RPC: somebody who asked all three found that `commitLsn` is committed in `term`. From then on it is known here, durably. */
+  /** RPC: somebody who asked all three found that `commitLsn` is committed in `term`. */
   async learnCommit(term: number, commitLsn: number): Promise<void> {
-    if (this.#parts === null) return;
-    const { acceptor, store } = this.#parts;
-    await acceptor.learnCommit(term, lsn(commitLsn));
-    acceptor.savePositions();
-    await store.sync();
+    await this.#parts?.acceptor.learnCommit(term, lsn(commitLsn));
   }
 
   /** RPC from the control plane, which has it durably. Null where no proposer has ever come: nothing is here to configure. */

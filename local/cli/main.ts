@@ -5,6 +5,7 @@
  *   ebb dev       the same Worker under `wrangler dev`
  *   ebb inspect   where a row went, in a running Ebb
  *   ebb safekeeper   who holds the log of a branch; `replace` one
+ *   ebb import    a project of a cluster that was somewhere else
  *   ebb redo-check   is redo right for this WAL?
  *
  * Commands load what they need when they run: `ebb inspect` needs no runtime.
@@ -15,6 +16,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { ControlPlaneError } from '../instance/control-plane.ts';
 import { PortError } from '../instance/instance.ts';
 import { LockedError } from '../instance/lock.ts';
+import { defineImport } from '../import/command.ts';
 import { defineRedoCheck } from '../redo-check/main.ts';
 import { addInspectCommands } from './inspect/commands.ts';
 import type { DevOptions } from './dev.ts';
@@ -79,6 +81,7 @@ ofBranch(
   (await import('./safekeeper.ts')).replaceSafekeeper(place, options),
 );
 defineRedoCheck(program.command('redo-check'));
+defineImport(program.command('import'), dirOption);
 
 try {
   await program.parseAsync();
@@ -90,6 +93,8 @@ try {
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const expected = [PortError, LockedError, InspectError, ControlPlaneError];
+  if (error.name === 'ImportError' || error.name === 'BackupError' || error.name === 'ScramError')
+    return error.message;
   if (expected.some((type) => error instanceof type)) return error.message;
   return error.stack ?? error.message;
 }

@@ -8,6 +8,18 @@ const CreatedProject = z.object({
   endpoints: z.array(z.object({ id: z.string() })).min(1),
   connection_uris: z.array(z.object({ connection_parameters: ConnectionParameters })).min(1),
 });
+const CreatedImport = z.object({
+  project: z.object({ id: z.string() }),
+  timeline_id: z.string(),
+  connection_uris: z
+    .array(
+      z.object({
+        connection_uri: z.string(),
+        connection_parameters: z.object({ password: z.string().optional() }),
+      }),
+    )
+    .min(1),
+});
 const Projects = z.object({ projects: z.array(z.object({ id: z.string() })) });
 const Branches = z.object({ branches: z.array(z.object({ id: z.string(), default: z.boolean() })) });
 const Endpoints = z.object({
@@ -31,6 +43,8 @@ const SafekeepersAnswer = z.object({
 });
 export type Safekeepers = z.infer<typeof SafekeepersAnswer>['safekeepers'];
 const ResetRole = z.object({ role: z.object({ name: z.string(), password: z.string() }) });
+
+const PUT_ATTEMPTS_MAX = 5;
 
 export class ControlPlaneError extends Error {
   override readonly name = 'ControlPlaneError';
@@ -103,6 +117,59 @@ export class ControlPlane {
     await this.#call('PATCH', `/projects/${projectId}/endpoints/${endpointId}`, {
       endpoint: { suspend_timeout_seconds: seconds },
     });
+  }
+
+  /** A project of a cluster whose layers are put next (workers/api/import.ts). */
+  async createImport(source: {
+    name?: string;
+    systemIdentifier: string;
+    startLsn: string;
+    owner: string;
+    roles: { name: string; scramSecret: string | null; canLogin: boolean }[];
+    databases: { name: string; owner: string }[];
+  }): Promise<{ projectId: string; timelineId: string; connectionUri: string; hasPassword: boolean }> {
+    const created = CreatedImport.parse(
+      await this.#call('POST', '/projects/import', {
+        project: source.name === undefined ? {} : { name: source.name },
+        import: {
+          system_identifier: source.systemIdentifier,
+          start_lsn: source.startLsn,
+          owner: source.owner,
+          roles: source.roles.map(({ name, scramSecret, canLogin }) => ({
+            name,
+            scram_secret: scramSecret,
+            can_login: canLogin,
+          })),
+          databases: source.databases,
+        },
+      }),
+    );
+    const [{ connection_uri: connectionUri, connection_parameters: parameters }] = created.connection_uris;
+    const hasPassword = parameters.password !== undefined;
+    return { projectId: created.project.id, timelineId: created.timeline_id, connectionUri, hasPassword };
+  }
+  /** Puts an object of an imported timeline; tried again a few times, since an import is long. */
+  async putImported(projectId: string, name: string, bytes: Uint8Array): Promise<void> {
+    const path = `/projects/${projectId}/import/${name}`;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const response = await fetch(this.#base + path, {
+          method: 'PUT',
+          headers: { Authorization: `Bearer ${this.#apiKey}` },
+          body: new Uint8Array(bytes),
+        });
+        const text = await response.text();
+        if (!response.ok) throw new ControlPlaneError('PUT', path, response.status, text.slice(0, 500));
+        return;
+      } catch (error) {
+        const refused = error instanceof ControlPlaneError && error.status < 500 && error.status !== 429;
+        if (refused || attempt === PUT_ATTEMPTS_MAX) throw error;
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 500 * 2 ** attempt));
+      }
+    }
+  }
+  async removeProject(projectId: string): Promise<void> {
+    await this.#call('DELETE', `/projects/${projectId}`);
   }
 
   async #call(method: string, path: string, body?: unknown): Promise<unknown> {

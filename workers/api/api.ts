@@ -7,6 +7,7 @@ import { authorize, errorResponse, notFound } from './context.ts';
 import { databases } from './databases.ts';
 import { endpoints } from './endpoints.ts';
 import { branches } from './branches.ts';
+import { imports } from './import.ts';
 import { projects } from './projects.ts';
 import { roles } from './roles.ts';
 import { safekeepers } from './safekeepers.ts';
@@ -15,6 +16,7 @@ export const api = new Hono<{ Bindings: Env }>();
 
 api.onError((error, c) => errorResponse(error, c));
 api.use(authorize);
+api.route('/projects', imports);
 api.route('/projects', projects);
 api.route('/projects/:projectId/branches', branches);
 api.route('/projects/:projectId/endpoints', endpoints);

@@ -53,8 +53,8 @@ function pageserver(
     },
   });
   cleanups.push(context.remove);
+  const attached = Timeline.attach(context, spec);
   const work = async (): Promise<'done' | 'superseded'> => {
-    const attached = Timeline.attach(context, spec);
     attached.then(
       (timeline) => cleanups.push(() => timeline.abandon()),
       () => undefined,
@@ -81,6 +81,7 @@ function pageserver(
     uploaded: uploaded.promise,
     release: release.resolve,
     work: work(),
+    attached,
 
     reported: () => safekeepers.lastReport?.remoteConsistentLsn ?? START_LSN,
     context,
@@ -173,6 +174,7 @@ test('the check finds a pageserver that takes over without reading the index aga
   await Promise.all([older.held, older.uploaded]);
   const newer = pageserver(stale, 2, 'take.before-fence', { settings: { level0Max: 1000 } });
   await newer.held;
+  await expectSame(await newer.attached, await modelOf(wal), wal.ends[110]); // so that its disk has what it needs
   older.release();
   await older.work; // it has replaced and deleted what the newer one has read of
   newer.release();
