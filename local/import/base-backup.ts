@@ -29,6 +29,8 @@ export interface BackupOptions {
   onProgress: (bytesDone: number, bytesTotal: number) => void;
 }
 
+/** A walsender that is alive sends all the time. */
+const SILENCE_MS_MAX = 120_000;
 const BODY_BYTES_MAX = 64 << 20;
 const TAG = {
   authentication: 'R',
@@ -43,6 +45,9 @@ const TAG = {
 /** Throws BackupError, and what writing throws. */
 export async function baseBackup({ url, into, onProgress }: BackupOptions): Promise<void> {
   const socket = await openSocket(url);
+  socket.setTimeout(SILENCE_MS_MAX, () =>
+    socket.destroy(new BackupError(`the source has said nothing for ${SILENCE_MS_MAX / 1000} s`)),
+  );
   try {
     const messages = readMessages(socket);
     await logIn(socket, messages, url);

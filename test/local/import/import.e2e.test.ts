@@ -75,6 +75,20 @@ const ask = (client: pg.Client): Promise<unknown[]> =>
     Promise.resolve([]),
   );
 
+/** amcheck finds nothing in any B-tree and any table of the database. */
+async function expectSound(client: pg.Client): Promise<void> {
+  const { rows } = await client.query(
+    `SELECT count(bt_index_check(c.oid, true))::int AS indexes FROM pg_class c JOIN pg_am a ON a.oid = relam
+     WHERE amname = 'btree' AND relkind = 'i' AND relpersistence = 'p'`,
+  );
+  expect(rows[0].indexes).toBeGreaterThan(100);
+  const damaged = await client.query(
+    `SELECT c.oid::regclass, v.* FROM pg_class c, LATERAL verify_heapam(c.oid) v
+     WHERE relkind IN ('r', 't', 'm') AND relpersistence = 'p'`,
+  );
+  expect(damaged.rows).toEqual([]);
+}
+
 async function fill(cluster: PostgresCluster): Promise<void> {
   await cluster.query(
     `CREATE ROLE alice LOGIN PASSWORD 'wonder'; CREATE ROLE root SUPERUSER LOGIN PASSWORD 'power'`,
@@ -144,20 +158,33 @@ describe('a stopped data directory', () => {
 
   test('its indexes are sound (amcheck), and its roles have their passwords', async () => {
     await withClient(urlOf(imported, 'shop'), async (owner) => {
-      const { rows } = await owner.query(
-        `SELECT count(bt_index_check(c.oid, true))::int AS indexes FROM pg_class c JOIN pg_am a ON a.oid = relam
-         WHERE amname = 'btree' AND relkind = 'i' AND relpersistence = 'p'`,
-      );
-      expect(rows[0].indexes).toBeGreaterThan(100);
-      const damaged = await owner.query(
-        `SELECT c.oid::regclass, v.* FROM pg_class c, LATERAL verify_heapam(c.oid) v WHERE relkind IN ('r', 't', 'm') AND relpersistence = 'p'`,
-      );
-      expect(damaged.rows).toEqual([]);
+      await expectSound(owner);
     });
     await withClient(urlOf(imported, 'shop', 'alice', 'wonder'), async (alice) => {
       expect((await alice.query('SELECT current_user')).rows).toEqual([{ current_user: 'alice' }]);
     });
   });
+});
+
+test('what is not an import’s is refused by the control plane', async () => {
+  const put = async (project: string, name: string): Promise<unknown> => {
+    const response = await fetch(`${ebb.httpUrl}/api/v2/projects/${project}/import/${name}`, {
+      method: 'PUT',
+      headers: { Authorization: `Bearer ${ebb.apiKey}` },
+      body: 'x',
+    });
+    return [response.status, ((await response.json()) as { code: string }).code];
+  };
+  const listed = await fetch(`${ebb.httpUrl}/api/v2/projects`, {
+    headers: { Authorization: `Bearer ${ebb.apiKey}` },
+  });
+  const { projects } = (await listed.json()) as { projects: { id: string; name: string }[] };
+  const first = projects.find(({ name }) => name === 'main')!.id;
+  const imported = projects.find(({ name }) => name !== 'main')!.id;
+  expect(await put(first, 'index-00000000.json')).toEqual([409, 'NOT_AN_IMPORT']);
+  expect(await put(imported, 'index-00000000.json')).toEqual([409, 'IMPORTED']);
+  expect(await put(imported, 'something')).toEqual([400, 'BAD_REQUEST']);
+  expect(await put('none', 'index-00000000.json')).toEqual([404, 'NOT_FOUND']);
 });
 
 describe('a running Postgres', () => {
@@ -177,6 +204,11 @@ describe('a running Postgres', () => {
     });
     await cluster.query(`CREATE ROLE copier LOGIN REPLICATION PASSWORD 'carbon'`);
     await cluster.query('CREATE DATABASE bank');
+    await cluster.query(
+      'CREATE EXTENSION amcheck; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO PUBLIC',
+      undefined,
+      'bank',
+    );
     writeFileSync(
       join(cluster.dataDirectory, 'pg_hba.conf'),
       'local replication copier scram-sha-256\nlocal all postgres trust\n',
@@ -219,6 +251,7 @@ describe('a running Postgres', () => {
       expect(count).toBeLessThanOrEqual(after);
       expect(accountCount).toBe(200_000);
       expect([accounts, branches, tellers]).toEqual([deltas, deltas, deltas]);
+      await expectSound(owner);
     });
     const wrong = `postgres://copier:wrong@/?host=${encodeURIComponent(cluster.socketDirectory)}`;
     expect(await refusal(wrong)).toContain('28P01');
