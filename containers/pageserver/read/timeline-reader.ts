@@ -78,12 +78,11 @@ export class TimelineReader {
    */
   async get(key: Key, lsn: Lsn, remember = true): Promise<Uint8Array | null> {
     let content: Uint8Array | null = null;
-    const isLent = isPageKey(key) && remember;
     await this.getAll(
       [key],
       lsn,
       (_, found) => {
-        content = isLent && found !== null ? found.slice() : found;
+        content = isPageKey(key) && found !== null ? found.slice() : found; // a page is only lent
       },
       remember,
     );

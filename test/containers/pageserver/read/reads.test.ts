@@ -4,12 +4,14 @@
  */
 import { rmSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
+import { newMetrics } from '../../../../containers/pageserver/metrics/metrics.ts';
 import { Pageserver } from '../../../../containers/pageserver/pageserver.ts';
 import { PageCache } from '../../../../containers/pageserver/read/page-cache.ts';
 import { answerPageRequest } from '../../../../containers/pageserver/read/page-service.ts';
-import type { TimelineReader } from '../../../../containers/pageserver/read/timeline-reader.ts';
+import { TimelineReader } from '../../../../containers/pageserver/read/timeline-reader.ts';
 import { MemoryStorage } from '../../../../containers/pageserver/remote/memory.ts';
-import { formatLsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
+import { LayerStack } from '../../../../containers/pageserver/timeline/layer-stack.ts';
+import { formatLsn, lsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
 import { decodePageResponse, type PageRun } from '../../../../lib/protocol/pages.ts';
 import type { TimelineSpec } from '../../../../lib/protocol/specs.ts';
 import {
@@ -19,6 +21,8 @@ import {
   slruPageKey,
   type Key,
 } from '../../../../lib/storage/key.ts';
+import { encodeOperation } from '../../../../lib/storage/page-operation.ts';
+import { imageValue, VALUE_TAG, type Value } from '../../../../lib/storage/value.ts';
 import type { MemoryStore } from '../../../support/memory-store.ts';
 import {
   FakeSafekeepers,
@@ -204,4 +208,48 @@ test('a flood of requests on one timeline does not hold up another', async () =>
   expect(answers.every(({ error }) => error === null)).toBe(true);
   const response = decodePageResponse(answers[0].bytes);
   expect(response.tag === 'pages' && response.pages.filter((page) => page !== null).length).toBe(360);
+});
+
+/** A reader of what a test puts into memory. */
+function readerOf(key: Key) {
+  const stack = new LayerStack({ lsn: lsn(8), previousLsn: lsn(0) }, []);
+  const reader = new TimelineReader({ stack, pageCache: new PageCache(5 * 8192), metrics: newMetrics() });
+  const put = (at: number, value: Value) => {
+    stack.open.put(key, lsn(at), value);
+    stack.advance({ lsn: lsn(at), previousLsn: lsn(8) });
+  };
+  return { reader, put };
+}
+
+test('what was got stays as it was when the cache brings its page further, also where it is not to be remembered', async () => {
+  const key = slruPageKey('pg_xact', 0, 0);
+  const { reader, put } = readerOf(key);
+  put(16, imageValue(new Uint8Array(8192)));
+  const got = [];
+  for (const remember of [true, false, true, false]) got.push(await reader.get(key, lsn(16), remember));
+  put(24, encodeOperation({ kind: 'xidStatus', status: 1, indexes: [0, 1] }, false));
+  got.push(await reader.get(key, lsn(24), false));
+  expect((await reader.get(key, lsn(24)))![0]).toBe(0b0101);
+  got.push(await reader.get(key, lsn(24), false));
+  put(32, encodeOperation({ kind: 'xidStatus', status: 2, indexes: [2] }, false));
+  expect((await reader.get(key, lsn(32)))![0]).toBe(0b100101);
+  expect(got.map((page) => page![0])).toEqual([0, 0, 0, 0, 0b0101, 0b0101]);
+});
+
+test('a record that cannot be replayed is an error with page and record; what was before it can still be read', async () => {
+  const key = relationPageKey(relation(16384), 7);
+  const { reader, put } = readerOf(key);
+  const page = new Uint8Array(8192).fill(7);
+  put(16, imageValue(page));
+  expect(await reader.get(key, lsn(16))).toEqual(page);
+  put(24, new Uint8Array([VALUE_TAG.record, 0, ...Array.from({ length: 40 }, () => 0xee)]) as Value);
+  for (let i = 0; i < 2; i++)
+    await expect(reader.get(key, lsn(24))).rejects.toThrow(
+      /relation 1663\/5\/16384 main block 7: at 0\/18: /,
+    );
+  // Neither the page in the cache nor the one before the record has been touched by the attempt.
+  expect(await reader.get(key, lsn(16))).toEqual(page);
+  await expect(reader.get(key, lsn(24))).rejects.toMatchObject({ name: 'ReconstructError' });
+  put(32, imageValue(page.toReversed()));
+  expect(await reader.get(key, lsn(32))).toEqual(page.toReversed());
 });
