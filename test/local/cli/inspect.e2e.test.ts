@@ -74,3 +74,18 @@ test('what cannot be had is said in one line', async () => {
     await expect(inspect(...args), args.join(' ')).rejects.toThrow(words);
   }
 });
+
+test('the pageserver’s metrics, for Prometheus, with the account’s key', async () => {
+  const listed = await fetch(`${ebb.httpUrl}/api/v2/projects`, {
+    headers: { Authorization: `Bearer ${ebb.apiKey}` },
+  });
+  const { projects } = (await listed.json()) as { projects: { id: string }[] };
+  const url = `${ebb.httpUrl}/inspect/projects/${projects[0].id}/metrics`;
+  expect((await fetch(url)).status).toBe(401);
+  const response = await fetch(url, { headers: { Authorization: `Bearer ${ebb.apiKey}` } });
+  expect(response.headers.get('content-type')).toContain('text/plain');
+  const text = await response.text();
+  expect(text).toMatch(/^ebb_pageserver_up 1$/m);
+  expect(text).toMatch(/^ebb_pageserver_ingested_records_total [1-9]\d*$/m);
+  expect(text).toMatch(/^ebb_pageserver_last_record_lsn\{timeline="[0-9a-f]{32}"\} [1-9]\d*$/m);
+});
