@@ -23,3 +23,19 @@ test('made once; made ones and the sources are the same programs', async () => {
     expect(await saidWithoutSpecification(each.pageserver, each)).toMatch(/EBB_SPEC is not set/);
   }
 }, 20_000);
+
+test('a program comes up without what is slow to load', async () => {
+  const programs = await requirePrograms();
+  const tellModules = `process.on('exit', () => console.log(JSON.stringify(process.moduleLoadList)))`;
+  for (const program of [programs.compute, programs.pageserver]) {
+    const args = ['--import', `data:text/javascript,${encodeURIComponent(tellModules)}`, ...program];
+    const environment = { PATH: process.env.PATH, NODE_COMPILE_CACHE: programs.compiled };
+    const { stdout } = await run(process.execPath, args, { env: environment }).catch(
+      (error: { stdout: string }) => error, // it ends for want of a specification
+    );
+    const loaded = JSON.parse(stdout) as string[];
+    expect(loaded).toContain('NativeModule http');
+    for (const slow of ['internal/deps/undici/undici', 'http2', 'tls'])
+      expect(loaded).not.toContain(`NativeModule ${slow}`);
+  }
+}, 20_000);
