@@ -157,7 +157,8 @@ test('a mismatch is named with LSN, type, relation, block and offset, with exit 
       'm',
     ),
   );
-  expect(stdout).toMatch(/\d+ blocks compared, 1 mismatches, 0 errors/);
+  // The spoiled image is what the next record on that block is judged from, so there may be another.
+  expect(stdout).toMatch(/blocks compared, [12] mismatches, 0 errors/);
   expect(code).toBe(1);
 });
 
