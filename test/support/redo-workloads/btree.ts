@@ -124,9 +124,13 @@ export const btreeWorkloads: Workload[] = [
       const vacuum = await db.connect();
       await vacuum.query('set vacuum_cost_limit = 1; set vacuum_cost_delay = 20');
       const pid = (await vacuum.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0].pid;
-      const done = vacuum.query('vacuum vacuumed').catch((error: Error) => error);
+      const progress = { ended: false };
+      const done = vacuum
+        .query('vacuum vacuumed')
+        .catch((error: Error) => error)
+        .finally(() => (progress.ended = true));
       const phase = `select count(*) from pg_stat_progress_vacuum where pid = ${pid} and phase = 'vacuuming indexes'`;
-      while ((await db.value(phase)) === '0');
+      while (!progress.ended && (await db.value(phase)) === '0');
       // Pages split now are marked with the vacuum's cycle, which redo does not do.
       await db.run(`insert into vacuumed select i, repeat('q', 100) from generate_series(1, 6000, 3) i`);
       await db.run(`select pg_cancel_backend(${pid})`);

@@ -119,11 +119,14 @@ export const heapWorkloads: Workload[] = [
       const upsert = 'insert into gated values (1, 1) on conflict (gate(k)) do update set v = gated.v + 1';
       const [one, two] = sessions;
       for (const session of [one, two]) await session.query(`set gate.calls = '0'`);
-      const stopped = [one.query(upsert), two.query(upsert)];
+      const progress = { ended: false };
+      const upserts = Promise.all([one.query(upsert), two.query(upsert)]).finally(
+        () => (progress.ended = true),
+      );
       const waiting = `select count(*) from pg_locks where locktype = 'advisory' and objid = 7 and not granted`;
-      while ((await db.value(waiting)) !== '2');
+      while (!progress.ended && (await db.value(waiting)) !== '2');
       await db.run('select pg_advisory_unlock(7)');
-      await Promise.all(stopped);
+      await upserts;
     },
   },
   {
