@@ -7,6 +7,12 @@ export const NOT_LISTENING = 'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nC
 export interface ListeningMessage {
   listening: number;
 }
+/** Where workerd's egress listener is now: sent to the program when it has moved. At its start it is in EGRESS_PORT. */
+export interface EgressMessage {
+  egressPort: number;
+}
+export const EGRESS_PORT = 'EBB_EGRESS_PORT';
+
 /** Sent along with the connection's handle. */
 export interface HandoffMessage {
   /** The port on which the program really listens. */

@@ -17,6 +17,7 @@ import { isolated } from '../system/isolation.ts';
 import { unmountUnder } from '../system/mounts.ts';
 import { belongingProcesses, endProcesses, sendSignal, type Belonging } from '../system/processes.ts';
 import { EngineError } from './errors.ts';
+import { EGRESS_PORT } from './connect-answers.ts';
 import { Handover } from './handover.ts';
 import type { Image } from './images.ts';
 import type { Destination } from './ingress.ts';
@@ -45,6 +46,8 @@ export interface ContainerPlace {
   ports: ReadonlyMap<number, number>;
   /** The forward proxy through which it reaches the outside. */
   proxyUrl: string;
+  /** Of workerd, for programs that go there themselves. */
+  egressPort: number;
 }
 
 /** The container's processes carry their disk in this variable, so that they are found whatever happens. */
@@ -127,6 +130,11 @@ export class Container {
     return { port: actual, give: (socket) => handover.give(actual, socket) };
   }
 
+  /** workerd's egress listener has moved. */
+  tellEgressPort(egressPort: number): void {
+    this.#handover?.tellEgressPort(egressPort);
+  }
+
   /** Sends a signal to the main process. False when it does not run. */
   signal(signal: NodeJS.Signals): boolean {
     if (this.#state !== 'running' || this.pid === 0) return false;
@@ -172,7 +180,7 @@ export class Container {
   }
 
   #environment(): Record<string, string> {
-    const { disk, ports, proxyUrl } = this.#place;
+    const { disk, ports, proxyUrl, egressPort } = this.#place;
     const given = this.request.env.map((entry): [string, string] => {
       const equals = entry.indexOf('=');
       return [entry.slice(0, equals), entry.slice(equals + 1)];
@@ -188,6 +196,7 @@ export class Container {
       ...Object.fromEntries([...ports].map(([port, actual]) => [`PORT_${port}`, String(actual)])),
       NODE_USE_ENV_PROXY: '1',
       HTTP_PROXY: proxyUrl,
+      [EGRESS_PORT]: String(egressPort),
       NO_PROXY: '127.0.0.1,localhost,::1',
     };
   }

@@ -5,10 +5,16 @@
  * finds the handler that the container's Durable Object gave for that name. Names without a handler lead nowhere.
  * A client may use CONNECT itself, or send plain proxied requests (`GET http://name/path`), also with Upgrade.
  */
-import { Agent, createServer, request as httpRequest, type IncomingMessage, type Server } from 'node:http';
-import { isIP, type Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import {
+  createServer,
+  request as httpRequest,
+  type Agent,
+  type IncomingMessage,
+  type Server,
+} from 'node:http';
+import type { Socket } from 'node:net';
 import { pipeBoth, trackConnections } from './net.ts';
+import { openTunnel, TunnelAgent } from './tunnel-agent.ts';
 
 const BAD_GATEWAY = 'HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 /** Between a proxy and its client only (RFC 9110, 7.6.1). */
@@ -48,54 +54,6 @@ export function createEgress(workerdPort: () => number): Server {
   });
   server.once('close', () => agent.destroy());
   return server;
-}
-
-/** A connection to `host:port` through workerd. Exactly one of the callback's arguments is not null. */
-function openTunnel(
-  authority: string,
-  workerdPort: number,
-  done: (error: Error | null, tunnel: Duplex | null) => void,
-): void {
-  const hostname = authority.replace(/:\d+$/, '');
-  const connecting = httpRequest({
-    host: '127.0.0.1',
-    port: workerdPort,
-    method: 'CONNECT',
-    path: authority,
-    agent: false,
-    headers: isIP(hostname) ? {} : { 'X-Hostname': hostname },
-  });
-  connecting.once('connect', (answer, socket, head) => {
-    if (answer.statusCode === undefined || answer.statusCode >= 300) {
-      socket.destroy();
-      done(new Error(`the runtime refused ${authority}: ${answer.statusCode}`), null);
-      return;
-    }
-    socket.setNoDelay(true);
-    if (head.length > 0) socket.unshift(head);
-    done(null, socket);
-  });
-  connecting.once('error', (error) => done(error, null));
-  connecting.end();
-}
-
-/** Keeps tunnels of plain proxied requests open for the next request to the same name. */
-class TunnelAgent extends Agent {
-  readonly #workerdPort: () => number;
-
-  constructor(workerdPort: () => number) {
-    super({ keepAlive: true });
-    this.#workerdPort = workerdPort;
-  }
-
-  override createConnection(
-    options: { host?: string | null; port?: number | string | null },
-    callback?: (error: Error | null, stream: Duplex) => void,
-  ): Duplex | null | undefined {
-    const authority = `${options.host}:${options.port ?? 80}`;
-    openTunnel(authority, this.#workerdPort(), (error, tunnel) => callback?.(error, tunnel as Duplex));
-    return undefined;
-  }
 }
 
 function forward(request: IncomingMessage, agent: Agent) {

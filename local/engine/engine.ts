@@ -173,6 +173,7 @@ export class Engine {
     const sidecar = new Sidecar({
       egressPort,
       resolvePort: async (port) => this.#behind(request.name)?.destination(port),
+      onEgressPort: (port) => this.#behind(request.name)?.tellEgressPort(port),
     });
     this.#sidecars.set(id, { id, request, sidecar });
   }
@@ -201,6 +202,7 @@ export class Engine {
       logFile: join(this.#logs, `${kind}-${logKey(request.name)}.log`),
       ports,
       proxyUrl: neighbour.sidecar.proxyUrl,
+      egressPort: neighbour.sidecar.egressPort,
     };
     this.#containers.set(id, new Container(request, image, place));
   }

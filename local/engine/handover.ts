@@ -7,7 +7,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
-import type { HandoffMessage, ListeningMessage } from './connect-answers.ts';
+import type { EgressMessage, HandoffMessage, ListeningMessage } from './connect-answers.ts';
 
 export class Handover {
   readonly #child: ChildProcess;
@@ -53,6 +53,10 @@ export class Handover {
   }
   #changed(): void {
     for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  tellEgressPort(egressPort: number): void {
+    if (this.#child.connected) this.#child.send({ egressPort } satisfies EgressMessage);
   }
 
   /** Gives away a connection to `port`. */

@@ -20,6 +20,8 @@ export const SIDECAR_PORT = 39_001;
 export interface SidecarOptions {
   /** Port of workerd's egress listener when the sidecar is created. */
   egressPort: number;
+  /** That has moved. */
+  onEgressPort(port: number): void;
   /** A port of the container behind it; undefined when it has no such port, or nothing listens there. */
   resolvePort(port: number): Promise<Destination | undefined>;
 }
@@ -37,7 +39,9 @@ export class Sidecar {
     this.#ingress = createIngress({
       resolvePort: (port) => this.#options.resolvePort(port),
       setEgressPort: (port) => {
+        if (port === this.#egressPort) return;
         this.#egressPort = port;
+        this.#options.onEgressPort(port);
       },
     });
     this.#egress = createEgress(() => this.#egressPort);
@@ -49,6 +53,9 @@ export class Sidecar {
   /** Where workerd reaches the ingress; 0 before start. */
   get ingressPort(): number {
     return this.#running ? addressPort(this.#ingress) : 0;
+  }
+  get egressPort(): number {
+    return this.#egressPort;
   }
   /** For HTTP_PROXY of the container. */
   get proxyUrl(): string {

@@ -120,7 +120,7 @@ describe.each([
   });
 
   test('the way out: requests and WebSockets reach the handler bound to this container, nothing else does', async () => {
-    await start('egress');
+    const { env } = await start('egress');
     expect(await (await call('/egress/out')).json()).toEqual({
       url: 'http://outside.ebb.internal/path?x=1',
       method: 'POST',
@@ -128,6 +128,15 @@ describe.each([
       bound: 'egress',
     });
     expect(await (await call('/egress/socket')).json()).toEqual({ bytes: 200_000 });
+    const { port, ...plain } = (await (await call('/egress/plain')).json()) as { port: number };
+    expect(plain).toEqual({
+      url: 'http://outside.ebb.internal/path?x=2',
+      method: 'POST',
+      bytes: 5,
+      bound: 'egress',
+    });
+    const isEngines = port === Number(new URL(env['HTTP_PROXY'] ?? '').port);
+    expect(isEngines).toBe(!takesConnections);
     expect(await (await call('/egress/elsewhere')).json()).not.toHaveProperty('status', 200);
   });
 
