@@ -2,7 +2,7 @@
  * The containers' programs as few files: what their images carry, and what `ebb start` runs (local/instance/programs.ts).
  *
  *   node containers/bundle.ts compute OUT        compute.js, fuse-reader.js
- *   node containers/bundle.ts pageserver OUT     pageserver.js
+ *   node containers/bundle.ts pageserver OUT     pageserver.js, compaction-worker.js
  *
  * A container starts for somebody who waits. Taking the types out of a hundred source files would be most of that wait, and
  * much of the rest are modules of Node that are only needed seldom: `ws` asks for TLS, which costs as much to load as
@@ -15,11 +15,14 @@ import type { Plugin } from 'esbuild';
 const ROOT = resolve(import.meta.dirname, '..');
 const ENTRIES = {
   compute: { compute: 'containers/compute/run.ts', 'fuse-reader': 'containers/compute/datadir/reader.ts' },
-  pageserver: { pageserver: 'containers/pageserver/run.ts' },
+  pageserver: {
+    pageserver: 'containers/pageserver/run.ts',
+    'compaction-worker': 'containers/pageserver/maintenance/worker.ts',
+  },
 } as const;
 export type ProgramName = keyof typeof ENTRIES;
-/** It has no main of its own. */
-const WORKER = 'fuse-reader';
+/** Threads of the programs, which have no main of their own. */
+const WORKERS: ReadonlySet<string> = new Set(['fuse-reader', 'compaction-worker']);
 
 export interface BundleOptions {
   outdir: string;
@@ -59,7 +62,7 @@ const entryPlugin = (before: string | undefined): Plugin => ({
     build.onResolve({ filter: /^ebb-entry:/ }, ({ path }) => ({ path, namespace: 'ebb-entry' }));
     build.onLoad({ filter: /.*/, namespace: 'ebb-entry' }, ({ path }) => {
       const [, out, entry] = path.split(':');
-      const imports = before === undefined || out === WORKER ? [entry] : [before, entry];
+      const imports = before === undefined || WORKERS.has(out) ? [entry] : [before, entry];
       return { contents: imports.map((each) => `import './${each}';`).join('\n'), resolveDir: ROOT };
     });
   },

@@ -13,8 +13,8 @@ import { flushCompileCache } from 'node:module';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { WebSocket } from 'ws';
-import { formatLsn, parseLsn } from '../../lib/postgres/lsn.ts';
-import { HOST } from '../../lib/protocol/specs.ts';
+import { formatLsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
+import { HOST, type HorizonAnswer, type HorizonRequest } from '../../lib/protocol/specs.ts';
 import { LayerError } from '../../lib/storage/layers/format.ts';
 import { diskBytesMax, readConfig } from './config.ts';
 import { noFailpoints } from './failpoints.ts';
@@ -23,6 +23,7 @@ import { LruBlockCache } from './layers/block-cache.ts';
 import { layerCodec } from './layers/codec.ts';
 import { DiskCache } from './layers/disk-cache.ts';
 import { limiter } from './layers/limiter.ts';
+import { CompactionThread } from './maintenance/compaction-thread.ts';
 import { newMetrics } from './metrics/metrics.ts';
 import { RangeCache } from './layers/range-cache.ts';
 import { Pageserver } from './pageserver.ts';
@@ -32,7 +33,7 @@ import { withPlainReads } from './remote/plain-reads.ts';
 import { withRetries } from './remote/retry.ts';
 import { S3Storage } from './remote/s3.ts';
 import { createPageserver } from './server.ts';
-import { DEFAULT_SETTINGS, type PageserverContext } from './timeline/context.ts';
+import { DEFAULT_SETTINGS, type Horizon, type PageserverContext } from './timeline/context.ts';
 import { firstLayerOf } from './template/template-layer.ts';
 import type { WalSocket } from './timeline/wal-receiver.ts';
 import { watchIdle } from './watch-idle.ts';
@@ -74,6 +75,9 @@ const context: PageserverContext = {
   pageCache: new PageCache(PAGE_CACHE_BYTES),
   metrics,
   download: limiter(DOWNLOADS_MAX),
+  compaction: new CompactionThread(),
+  horizon: askHorizon,
+  clock: Date.now,
   importTemplate: ({ startLsn, systemIdentifier }, emit) =>
     importTemplate(
       {
@@ -149,6 +153,19 @@ if (config.spec.stopAfterMs > 0)
     sleep,
     onError,
   });
+
+/** POST /horizon: what the project has recorded. */
+async function askHorizon(timelineId: string, wanted: Lsn): Promise<Horizon> {
+  const request: HorizonRequest = { timelineId, horizonLsn: formatLsn(wanted) };
+  const response = await fetch(`http://${HOST.control}/horizon`, {
+    method: 'POST',
+    body: JSON.stringify(request),
+  });
+  if (!response.ok)
+    throw new Error(`POST /horizon: ${response.status} ${(await response.text()).slice(0, 200)}`);
+  const answer = (await response.json()) as HorizonAnswer;
+  return { horizonLsn: parseLsn(answer.horizonLsn), retainedLsns: answer.retainedLsns.map(parseLsn) };
+}
 
 /** POST /idle: whether the Durable Object lets this pageserver go. */
 async function askDurableObject(): Promise<boolean> {

@@ -135,7 +135,7 @@ export class RecordedTimeline {
 }
 
 /** The end of the record at `start`: the template's WAL ends with its shutdown checkpoint. */
-function endOfRecord(dataDirectory: string, start: Lsn): Lsn {
+export function endOfRecord(dataDirectory: string, start: Lsn): Lsn {
   const decoder = new WalDecoder({ startLsn: start, facts: postgres18 });
   for (const bytes of readWal(dataDirectory, start, (start + 16_384) as Lsn)) decoder.push(bytes);
   if (!decoder.next(newWalRecord())) throw new Error('the template has no checkpoint record');

@@ -61,6 +61,13 @@ export class LayerStore {
     return layer;
   }
 
+  /** Takes a layer that is whole in a file at `path`, beside the others; the file is renamed. */
+  async adopt(path: string, descriptor: LayerDescriptor, size: number): Promise<StoredLayer> {
+    const layer = new StoredLayer(this.context, { descriptor, size, isLocal: true, isUploaded: false });
+    await rename(path, layer.path);
+    return layer;
+  }
+
   /** Puts the layer's file into object storage. Throws StorageError. */
   async upload(layer: StoredLayer): Promise<void> {
     if (layer.isUploaded) return;

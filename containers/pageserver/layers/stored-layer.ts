@@ -52,6 +52,8 @@ export interface LayerContext {
 const WHOLE_BYTES_MAX = 8 << 20;
 /** A download is written in pieces of this size, which bounds its memory. */
 const PIECE_BYTES = 8 << 20;
+/** A file that is there may be found missing; then it is fetched again. */
+const OPEN_ATTEMPTS_MAX = 3;
 const FROM_DISK = { from: 'disk' } as const;
 const FROM_STORAGE = { from: 'storage' } as const;
 
@@ -92,6 +94,9 @@ export class StoredLayer implements LayerSource, CachedLayer {
   }
   get path(): string {
     return `${this.#context.folder}/${this.name}`;
+  }
+  get timelineId(): string {
+    return this.#context.timelineId;
   }
   get objectKey(): string {
     return this.#context.prefix + this.name;
@@ -143,6 +148,24 @@ export class StoredLayer implements LayerSource, CachedLayer {
   #closeFile(): void {
     if (this.#file !== null) closeSync(this.#file);
     this.#file = null;
+  }
+
+  /**
+   * A descriptor of the whole file, downloaded if need be, for a reader of its own (compaction): the caller closes it. What
+   * becomes of the file meanwhile does not matter to it. Throws StorageError, LayerError.
+   */
+  async openFile(): Promise<number> {
+    for (let attempt = 1; ; attempt++) {
+      if (!this.#isLocal) await this.#startDownload();
+      try {
+        return openSync(this.path, 'r');
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        if (attempt === OPEN_ATTEMPTS_MAX || !this.#isUploaded)
+          throw new LayerError('corrupt', `file of ${this.name} is not there`, error);
+        this.#isLocal = false;
+      }
+    }
   }
 
   /** As LayerReader.collect. */

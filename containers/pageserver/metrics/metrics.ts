@@ -71,6 +71,14 @@ function instruments() {
       `${P}_compaction_written_bytes_total`,
       'Bytes of the layers that compaction made',
     ),
+    collectedLayers: new Counter(`${P}_collected_layers_total`, 'Layers that garbage collection dropped'),
+    collectedBytes: new Counter(`${P}_collected_bytes_total`, 'Bytes of the layers that it dropped'),
+    compactionFailures: new Gauge(
+      `${P}_compaction_failures`,
+      'Compactions that failed in a row; above 0 the circuit breaker pauses them',
+      TIMELINE,
+    ),
+    horizonLsn: new Gauge(`${P}_horizon_lsn`, 'Where the history that is kept begins', TIMELINE),
     compactionSeconds: new Histogram(`${P}_compaction_seconds`, 'Duration of a compaction', SECONDS),
 
     // Object storage

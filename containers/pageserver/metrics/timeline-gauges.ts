@@ -10,6 +10,8 @@ export interface MeasuredTimeline {
     commitLsn: Lsn;
     remoteConsistentLsn: Lsn;
     uploadsPending: number;
+    horizonLsn: Lsn;
+    compactionFailures: number;
     memoryBytes: number;
     layers: Iterable<{ descriptor: LayerDescriptor; size: number }>;
   };
@@ -24,6 +26,8 @@ export function clearTimelineGauges(metrics: Metrics): void {
     metrics.ingestLagBytes,
     metrics.uploadLagBytes,
     metrics.uploadsPending,
+    metrics.horizonLsn,
+    metrics.compactionFailures,
     metrics.memoryLayerBytes,
     metrics.layers,
     metrics.layerBytes,
@@ -43,6 +47,8 @@ export function collectTimeline(metrics: Metrics, { spec, measurements: of }: Me
   metrics.ingestLagBytes.set(Math.max(0, of.commitLsn - of.lastRecordLsn), labels);
   metrics.uploadLagBytes.set(of.lastRecordLsn - of.remoteConsistentLsn, labels);
   metrics.uploadsPending.set(of.uploadsPending, labels);
+  metrics.horizonLsn.set(of.horizonLsn, labels);
+  metrics.compactionFailures.set(of.compactionFailures, labels);
   metrics.memoryLayerBytes.set(of.memoryBytes, labels);
   for (const kind of ['level0', 'delta', 'image']) {
     metrics.layers.set(0, { timeline, kind });

@@ -8,6 +8,7 @@ import type { Emit } from '../../../lib/storage/value.ts';
 import type { ReachFailpoint } from '../failpoints.ts';
 import type { DiskCache } from '../layers/disk-cache.ts';
 import type { RangeCache } from '../layers/range-cache.ts';
+import type { CompactionRunner } from '../maintenance/job.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { PageCache } from '../read/page-cache.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
@@ -25,10 +26,29 @@ export interface TimelineSettings {
   tickMs: number;
   /** Level-0 deltas at which they are merged. */
   level0Max: number;
-  /** Deltas over an image at which a newer image is made. */
+  /** Runs of deltas over an image at which a newer image is made. */
   imageDeltasMax: number;
+  /** The same by bytes: of the deltas, to those of the image. */
+  imageBytesRatio: number;
+  /** Images that are made in one go; then level 0 has its turn. */
+  imageFilesMax: number;
   /** Bytes at which compaction begins another file. */
   layerBytesTarget: number;
+  /** Level-0 deltas at which ingest waits for compaction. */
+  level0Stall: number;
+  /** Compaction that failed pauses for so long; twice as long after each further failure. */
+  compactionPauseMs: number;
+  compactionPauseMsMax: number;
+  /** History that is younger is kept, */
+  retentionMs: number;
+  /** and so is that of the last so many bytes of WAL. */
+  retentionBytes: number;
+  /** Between two garbage collections while WAL comes. */
+  gcPeriodMs: number;
+  /** Bytes of WAL by which the horizon must get on for a collection to be worth it. */
+  gcBytesMin: number;
+  /** Deltas below the horizon, to the image under them, at which a newer image takes their place. */
+  gcBytesRatio: number;
 }
 
 export const DEFAULT_SETTINGS: TimelineSettings = {
@@ -38,8 +58,24 @@ export const DEFAULT_SETTINGS: TimelineSettings = {
   tickMs: 100,
   level0Max: 4,
   imageDeltasMax: 3,
+  imageBytesRatio: 1,
+  imageFilesMax: 8,
   layerBytesTarget: 32 << 20,
+  level0Stall: 24,
+  compactionPauseMs: 1_000,
+  compactionPauseMsMax: 120_000,
+  retentionMs: 7 * 24 * 3_600_000,
+  retentionBytes: 64 << 20,
+  gcPeriodMs: 600_000,
+  gcBytesMin: 16 << 20,
+  gcBytesRatio: 0.25,
 };
+
+/** What the project has recorded (HorizonAnswer, lib/protocol/specs.ts). */
+export interface Horizon {
+  horizonLsn: Lsn;
+  retainedLsns: Lsn[];
+}
 
 export interface PageserverContext {
   generation: number;
@@ -55,6 +91,15 @@ export interface PageserverContext {
   ranges: RangeCache;
   pageCache: PageCache;
   metrics: Metrics;
+  /** Merges layers and makes images; on another thread, but for tests. */
+  compaction: CompactionRunner;
+  /**
+   * Asks the project to record that history of a timeline below `wanted` may be dropped (HorizonRequest,
+   * lib/protocol/specs.ts).
+   */
+  horizon: (timelineId: string, wanted: Lsn) => Promise<Horizon>;
+  /** Milliseconds since 1970. */
+  clock: () => number;
   /** Runs a download when there is room for one. */
   download: <T>(task: () => Promise<T>) => Promise<T>;
   /** Emits everything that a timeline begins with, each key once, in any order. */

@@ -12,7 +12,7 @@
  * is therefore attached first and has ingested that far.
  */
 import { assert } from '../../../lib/assert.ts';
-import { formatLsn, lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
+import { formatLsn, lsn, lsnPlus, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
 import { WAL_PAGE_BYTES, WAL_SEGMENT_BYTES } from '../../../lib/postgres/wal/geometry.ts';
 import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
 import { ALL_KEYS } from '../../../lib/storage/key.ts';
@@ -28,7 +28,11 @@ import { ComputeSession } from './compute-session.ts';
 import type { PageserverContext } from './context.ts';
 import { describeFailure, SupersededError, TimelineError } from './errors.ts';
 import { Flusher } from './flusher.ts';
+import { GarbageCollector } from './garbage-collector.ts';
+import type { Lineage } from './image-parts.ts';
 import { WalIngest } from './ingest.ts';
+import { LayerRemoval } from './layer-removal.ts';
+import { LayerRewriter } from './layer-rewriter.ts';
 import { LayerStack, type Position } from './layer-stack.ts';
 import { LsnWaiters } from './lsn-waiters.ts';
 import { RemoteIndex, type RemoteIndexOptions } from './remote-index.ts';
@@ -42,6 +46,9 @@ const BRANCH_POINT_WAIT_MS = 60_000;
 const TAKE_AFTER_MS = 500;
 /** A read waits and nothing has come for so long: another safekeeper is tried. */
 const NO_PROGRESS_MS = 1_000;
+/** Postgres's times count from 2000, records end at multiples of 8. */
+const POSTGRES_EPOCH_MS = Date.UTC(2000, 0, 1);
+const RECORD_ALIGNMENT = 8;
 /** Layers that are opened before anyone asks for them. */
 const OPENED_MAX = 100;
 
@@ -49,6 +56,7 @@ export class Timeline {
   readonly spec: TimelineSpec;
   readonly startLsn: Lsn;
   readonly reader: TimelineReader;
+  readonly lineage: Lineage;
   readonly #context: PageserverContext;
   readonly #ancestor: Timeline | null;
   readonly #stack: LayerStack;
@@ -60,6 +68,9 @@ export class Timeline {
   readonly #ticker: NodeJS.Timeout;
   readonly #computes = new Set<ComputeSession>();
   #freezeAt = Infinity;
+  /** When garbage is collected next, and how far the timeline was at the last time. */
+  #collectAt: number;
+  #collectedLsn: Lsn;
   /** When ingest last got on, and how far it was at the last look. */
   #progressAt = performance.now();
   #seenLsn: Lsn;
@@ -140,19 +151,42 @@ export class Timeline {
       metrics,
       ancestor: ancestor === null ? undefined : { reader: ancestor.reader, lsn: this.startLsn },
     });
-    this.#compactor = new Compactor({
+    const lineage: Lineage = {
       stack,
+      ancestor: ancestor === null ? null : { lineage: ancestor.lineage, lsn: this.startLsn },
+    };
+    this.lineage = lineage;
+    const { prefix } = store.context;
+    const removal = new LayerRemoval({ storage: context.storage, prefix, generation, remote });
+    const rewriter = new LayerRewriter({
+      lineage,
       store,
       remote,
+      removal,
       reader: this.reader,
+      runner: context.compaction,
       generation,
       settings,
       metrics,
       failpoint,
       onEvent,
-      onError,
-      onSuperseded,
     });
+    const collector = new GarbageCollector({
+      stack,
+      remote,
+      rewriter,
+      removal,
+      settings,
+      metrics,
+      computeLsns: () => [...this.#computes].map((session) => session.lsn).filter((each) => each !== null),
+      lsnBefore: (timeMs) => this.#lsnBefore(timeMs),
+      horizon: (wanted) => context.horizon(spec.timelineId, wanted),
+      clock: context.clock,
+      onEvent: (what, details) => onEvent(what, { timelineId: spec.timelineId, ...details }),
+    });
+    this.#compactor = new Compactor({ lineage, rewriter, collector, settings, onError, onSuperseded });
+    this.#collectedLsn = stack.position.lsn;
+    this.#collectAt = performance.now() + settings.gcPeriodMs;
     this.#flusher = new Flusher({
       stack,
       store,
@@ -209,7 +243,7 @@ export class Timeline {
       stack: this.#stack,
       view: (at) => this.view(at),
       onAdvance: () => this.#advanced(),
-      pause: () => (this.#stack.frozen.length === 0 ? null : this.#flusher.room()),
+      pause: () => (this.#stack.frozen.length === 0 ? this.#compactor.room() : this.#flusher.room()),
       metrics: this.#context.metrics,
     });
   }
@@ -232,10 +266,30 @@ export class Timeline {
     this.#seenLsn = this.ingestedLsn;
     const isQuiet = this.#computes.size === 0 && now - this.#progressAt > this.#context.settings.quietMs;
     if (now >= this.#freezeAt || isQuiet) this.#freeze();
+    const isUploaded = this.#remote.position.lsn === this.ingestedLsn;
+    if (this.ingestedLsn !== this.#collectedLsn && (now >= this.#collectAt || (isQuiet && isUploaded))) {
+      this.#collectAt = now + this.#context.settings.gcPeriodMs;
+      this.#collectedLsn = this.ingestedLsn;
+      this.#compactor.collectGarbage();
+    }
     if (this.#waiters.count > 0 && now - this.#progressAt > NO_PROGRESS_MS) {
       this.#progressAt = now;
       this.#receiver.tryAnother();
     }
+  }
+
+  /** The newest LSN up to which no commit is younger than a time (milliseconds since 1970), as far as history is kept. */
+  async #lsnBefore(timeMs: number): Promise<Lsn> {
+    const time = (timeMs - POSTGRES_EPOCH_MS) * 1_000;
+    const from = this.#historyStart;
+    const oldest = await commitTimeAt(this.reader, from);
+    if (oldest !== null && oldest > time) return from;
+    const first = await firstCommitAfter(this.reader, time, { from, to: this.ingestedLsn });
+    return first === null ? this.ingestedLsn : lsnPlus(first, -RECORD_ALIGNMENT);
+  }
+  /** Everything from here on can be read. */
+  get #historyStart(): Lsn {
+    return lsn(Math.max(this.startLsn, this.#stack.history.horizonLsn));
   }
 
   /** A compute is served from now on, until its session is closed. */
@@ -313,6 +367,8 @@ export class Timeline {
       commitLsn: this.#receiver.commitLsn,
       remoteConsistentLsn: this.#remote.position.lsn,
       uploadsPending: this.#flusher.uploadsPending,
+      horizonLsn: this.#stack.history.horizonLsn,
+      compactionFailures: this.#compactor.breaker.failures,
       memoryBytes: frozen.reduce((sum, { memory }) => sum + memory.bytes, open.bytes),
       layers: map.values(),
     };
@@ -356,6 +412,9 @@ export class Timeline {
         bytes: layer.bytes,
       })),
       uploadsPending: this.#flusher.uploadsPending,
+      horizonLsn: formatLsn(this.#stack.history.horizonLsn),
+      retainedLsns: this.#stack.history.retainedLsns.map(formatLsn),
+      compaction: this.#compactor.breaker,
       layers: [...map.values()]
         .map(({ name, size, isLocal, isUploaded }) => ({ name, size, isLocal, isUploaded }))
         .sort((a, b) => (a.name < b.name ? -1 : 1)),

@@ -41,6 +41,7 @@ export class LayerMap<L extends { descriptor: LayerDescriptor }> {
   readonly #layers = new Map<string, L>();
   #slots: Slot<L>[] | null = null;
   #level0: L[] = [];
+  #level0Count = 0;
 
   /** Every layer, in no order. */
   values(): IterableIterator<L> {
@@ -52,6 +53,9 @@ export class LayerMap<L extends { descriptor: LayerDescriptor }> {
   get(name: string): L | undefined {
     return this.#layers.get(name);
   }
+  get level0Count(): number {
+    return this.#level0Count;
+  }
   /** Level-0 deltas, oldest first. */
   level0(): L[] {
     this.#prepare();
@@ -61,12 +65,14 @@ export class LayerMap<L extends { descriptor: LayerDescriptor }> {
   replace(change: { remove?: Iterable<L>; insert?: Iterable<L> }): void {
     for (const layer of change.remove ?? []) {
       const removed = this.#layers.delete(layerName(layer.descriptor));
+      if (isLevel0(layer.descriptor)) this.#level0Count--;
       assert(removed, `layer ${layerName(layer.descriptor)} is in the map`);
     }
     for (const layer of change.insert ?? []) {
       const name = layerName(layer.descriptor);
       assert(!this.#layers.has(name), `layer ${name} is not in the map yet`);
       this.#layers.set(name, layer);
+      if (isLevel0(layer.descriptor)) this.#level0Count++;
     }
     this.#slots = null;
   }
@@ -95,6 +101,24 @@ export class LayerMap<L extends { descriptor: LayerDescriptor }> {
       parts.push({ keys: { first, last }, layers: this.#searchSlot(slots[at], lsn) });
     }
     return parts;
+  }
+
+  /**
+   * The layers that some read may look into, of reads at any of `points` (ascending), and at the last of them and above at any
+   * LSN. No read looks into the others.
+   */
+  needed(points: readonly Lsn[]): Set<L> {
+    const needed = new Set<L>();
+    const horizon = points[points.length - 1];
+    for (const layer of this.#layers.values()) if (newestLsn(layer.descriptor) > horizon) needed.add(layer);
+    // A read above the horizon that finds no image above it goes on as a read at the horizon does.
+    for (const slot of this.#prepare())
+      for (const point of points) {
+        const { deltas, image } = this.#searchSlot(slot, point);
+        for (const delta of deltas) needed.add(delta);
+        if (image !== null) needed.add(image);
+      }
+    return needed;
   }
 
   #searchSlot(slot: Slot<L>, lsn: Lsn): LayerSearch<L> {

@@ -3,6 +3,7 @@ import { assert } from '../../assert.ts';
 import type { Lsn } from '../../postgres/lsn.ts';
 import type { Key } from '../key.ts';
 import type { Value } from '../value.ts';
+import type { LayerCursor } from './cursor.ts';
 
 export interface LayerEntry {
   key: Key;
@@ -10,36 +11,57 @@ export interface LayerEntry {
   value: Value;
 }
 
-export async function* mergeEntries(
-  inputs: readonly AsyncIterable<LayerEntry>[],
-): AsyncGenerator<LayerEntry> {
-  const iterators = inputs.map((input) => input[Symbol.asyncIterator]());
-  try {
-    const heads: (LayerEntry | null)[] = [];
-    for (const iterator of iterators) heads.push(await nextOf(iterator));
-    for (;;) {
-      let least = -1;
-      for (let at = 0; at < heads.length; at++) {
-        const head = heads[at];
-        if (head !== null && (least < 0 || precedes(head, heads[least]!))) least = at;
-      }
-      if (least < 0) return;
-      const entry = heads[least]!;
-      heads[least] = await nextOf(iterators[least]);
-      yield entry;
+/** Memory: one block of each input. */
+export class MergeCursor {
+  /** Those that are at an entry; the least first. */
+  readonly #order: LayerCursor[] = [];
+  #waiting: readonly LayerCursor[];
+
+  constructor(inputs: readonly LayerCursor[]) {
+    this.#waiting = inputs;
+  }
+  /** The input that the entry is from. */
+  get cursor(): LayerCursor {
+    return this.#order[0];
+  }
+  get key(): Key {
+    return this.#order[0].key;
+  }
+  get lsn(): Lsn {
+    return this.#order[0].lsn;
+  }
+  /** A view, good until the next call of `next`. */
+  get value(): Value {
+    return this.#order[0].value;
+  }
+
+  /** Goes to the first entry, then to the next; false behind the last. Mostly it need not wait. */
+  next(): boolean | Promise<boolean> {
+    if (this.#waiting.length > 0) return this.#start();
+    const cursor = this.#order.shift();
+    if (cursor === undefined) return false;
+    const found = cursor.next();
+    if (typeof found !== 'boolean') return found.then((is) => this.#place(cursor, is));
+    return this.#place(cursor, found);
+  }
+  async #start(): Promise<boolean> {
+    const inputs = this.#waiting;
+    this.#waiting = [];
+    for (const cursor of inputs) this.#place(cursor, await cursor.next());
+    return this.#order.length > 0;
+  }
+  #place(cursor: LayerCursor, isAtEntry: boolean): boolean {
+    if (isAtEntry) {
+      let at = 0;
+      while (at < this.#order.length && precedes(this.#order[at], cursor)) at++;
+      this.#order.splice(at, 0, cursor);
     }
-  } finally {
-    for (const iterator of iterators) await iterator.return?.();
+    return this.#order.length > 0;
   }
 }
 
-function precedes(a: LayerEntry, b: LayerEntry): boolean {
+function precedes(a: LayerCursor, b: LayerCursor): boolean {
   if (a.key !== b.key) return a.key < b.key;
   assert(a.lsn !== b.lsn, `layers that are merged hold a key at LSN ${a.lsn} twice`);
   return a.lsn < b.lsn;
-}
-
-async function nextOf(iterator: AsyncIterator<LayerEntry>): Promise<LayerEntry | null> {
-  const next = await iterator.next();
-  return next.done === true ? null : next.value;
 }

@@ -21,6 +21,7 @@ import {
   RAW_BYTES_MAX,
   type LayerCodec,
 } from './format.ts';
+import { LayerCursor } from './cursor.ts';
 import { keyHash, mayHold } from './key-filter.ts';
 import type { LayerEntry } from './merge.ts';
 
@@ -200,6 +201,22 @@ export class LayerReader {
         yield { key, lsn: block.lsn(entry), value: block.value(entry) };
       }
     }
+  }
+
+  /** As `scan`, for those who read on by themselves and leave no trace in the cache. */
+  cursor(range: KeyRange): LayerCursor {
+    const firstBlock = Math.max(0, this.#blockAtOrBefore(range.first, 0 as Lsn));
+    return new LayerCursor(range, firstBlock, (at) =>
+      at < this.blockCount && this.#index.firstKeys[at] <= range.last ? this.#readBlock(at) : null,
+    );
+  }
+  /** Bytes in the file of the blocks that may hold keys of `range`. */
+  bytesOf(range: KeyRange): number {
+    const { firstKeys, lengths } = this.#index;
+    let bytes = 0;
+    const first = Math.max(0, this.#blockAtOrBefore(range.first, 0 as Lsn));
+    for (let at = first; at < firstKeys.length && firstKeys[at] <= range.last; at++) bytes += lengths[at];
+    return bytes;
   }
 
   /** Block number `at`, by the cache. Throws LayerError `corrupt`, or what the source throws; a promise rejects with them. */

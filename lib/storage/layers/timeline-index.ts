@@ -27,33 +27,24 @@ export interface IndexedLayer {
   /** Bytes of the file. */
   size: number;
 }
-/** A moment, and how far the timeline had been ingested then: what was committed up to `lsn` is older. */
-export interface ClockSample {
-  /** Milliseconds since 1970. */
-  timeMs: number;
-  lsn: Lsn;
-}
 /** Somebody reads at an LSN for as long as they live (a compute reads at the LSN it was started at). */
 export interface ReadLease {
   lsn: Lsn;
   /** Milliseconds since 1970; nobody has been seen since, and nobody will be after. */
   untilMs: number;
 }
-/** Which of the past can be read, and what decides how much will be. */
+/** Which of the past can be read. */
 export interface IndexedHistory {
   /** At this LSN and above everything can be read; 0/0 while nothing has been dropped. */
   horizonLsn: Lsn;
   /** Below it, what can be read too: at exactly these LSNs. */
   retainedLsns: Lsn[];
   leases: ReadLease[];
-  /** Ascending. */
-  samples: ClockSample[];
 }
 export const WHOLE_HISTORY: IndexedHistory = {
   horizonLsn: INVALID_LSN,
   retainedLsns: [],
   leases: [],
-  samples: [],
 };
 
 export interface TimelineIndex {
@@ -103,7 +94,6 @@ export function encodeIndex(index: TimelineIndex, crc32c: (bytes: Uint8Array) =>
       horizonLsn: formatLsn(index.history.horizonLsn),
       retainedLsns: index.history.retainedLsns.map(formatLsn),
       leases: index.history.leases.map(({ lsn, untilMs }) => ({ lsn: formatLsn(lsn), untilMs })),
-      samples: index.history.samples.map(({ timeMs, lsn }) => ({ timeMs, lsn: formatLsn(lsn) })),
     },
     layers: index.layers.map(({ descriptor, size }) => ({ name: layerName(descriptor), size })),
   });
@@ -137,7 +127,6 @@ interface Body {
     horizonLsn: string;
     retainedLsns: string[];
     leases: { lsn: string; untilMs: number }[];
-    samples: { timeMs: number; lsn: string }[];
   };
   layers: { name: string; size: number }[];
 }
@@ -167,5 +156,4 @@ const parseHistory = (history: NonNullable<Body['history']>): IndexedHistory => 
   horizonLsn: parseLsn(history.horizonLsn),
   retainedLsns: history.retainedLsns.map(parseLsn),
   leases: history.leases.map(({ lsn, untilMs }) => ({ lsn: parseLsn(lsn), untilMs })),
-  samples: history.samples.map(({ timeMs, lsn }) => ({ timeMs, lsn: parseLsn(lsn) })),
 });

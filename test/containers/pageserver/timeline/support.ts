@@ -10,6 +10,7 @@ import { DiskCache } from '../../../../containers/pageserver/layers/disk-cache.t
 import { limiter } from '../../../../containers/pageserver/layers/limiter.ts';
 import { RangeCache } from '../../../../containers/pageserver/layers/range-cache.ts';
 import { newMetrics } from '../../../../containers/pageserver/metrics/metrics.ts';
+import { runJob } from '../../../../containers/pageserver/maintenance/run-job.ts';
 import { PageCache } from '../../../../containers/pageserver/read/page-cache.ts';
 import type { ObjectStorage } from '../../../../containers/pageserver/remote/storage.ts';
 import {
@@ -160,6 +161,9 @@ export const TINY: TimelineSettings = {
   tickMs: 10,
   level0Max: 3,
   imageDeltasMax: 2,
+  gcPeriodMs: 3_600_000,
+  compactionPauseMs: 5,
+  compactionPauseMsMax: 100,
   layerBytesTarget: 60_000,
 };
 
@@ -195,6 +199,9 @@ export function testContext(options: {
     disk: new DiskCache({ bytesMax: options.diskBytesMax ?? Infinity, metrics, onError }),
     ranges: new RangeCache(1 << 20),
     download: limiter(2),
+    compaction: { run: runJob },
+    horizon: (_, wanted) => Promise.resolve({ horizonLsn: wanted, retainedLsns: [] }),
+    clock: Date.now,
     importTemplate: importTinyTemplate,
     openWal: (n, _, from) => options.safekeepers.connect(n, from),
     failpoint: options.failpoint ?? noFailpoints,

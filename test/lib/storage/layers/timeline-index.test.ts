@@ -25,7 +25,6 @@ const index: TimelineIndex = {
     horizonLsn: lsn(0x310_0000),
     retainedLsns: [lsn(0x300_0000)],
     leases: [{ lsn: lsn(0x300_0000), untilMs: 1_795_000_000_000 }],
-    samples: [{ timeMs: 1_794_000_000_000, lsn: lsn(0x310_0000) }],
   },
   layers: [
     { descriptor: { kind: 'image', keys: ALL_KEYS, lsn: lsn(0x300_0000), generation: 1 }, size: 3_165_021 },
