@@ -6,9 +6,11 @@
  *   layers        what the pageserver has filed, and where
  *   safekeepers   terms and positions of the three
  */
+import { writeFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
 import { SAFEKEEPER_COUNT } from '../../../lib/protocol/specs.ts';
 import { formatLsn, lsn, parseLsn, type Lsn } from '../../../lib/postgres/lsn.ts';
+import { layerMapSvg, layerMapText, type DrawnTimeline } from './layer-map.ts';
 import { InspectClient, InspectError, type Target } from './client.ts';
 import { describePage } from './page-text.ts';
 import { forkNumber, relationByName, relationByNumbers } from './relation.ts';
@@ -59,7 +61,9 @@ export function addInspectCommands(inspect: Command, dirOption: () => Option): v
     .option('--safekeeper <n>', 'the one at place 1, 2 or 3', '1')
     .option('--limit <n>', 'at most so many records', '1000')
     .action(inspectWal);
-  command('layers', 'delta and image layers of the pageserver').action(inspectLayers);
+  command('layers', 'delta and image layers of the pageserver, and a map of them (key × LSN)')
+    .option('--svg <file>', 'draws the map into an SVG file')
+    .action(inspectLayers);
   command('safekeepers', 'terms and positions').action(inspectSafekeepers);
 }
 
@@ -125,15 +129,18 @@ async function tailOf(client: InspectClient, safekeeper: number): Promise<Lsn> {
   return lsn(Math.max(parseLsn(flush) - WAL_TAIL_BYTES, earliest, 0));
 }
 
-async function inspectLayers(options: Common): Promise<void> {
+async function inspectLayers(options: Common & { svg?: string }): Promise<void> {
   const client = await InspectClient.open(options);
   const answer = await client.pageserverJson('/layers');
+  if (options.svg !== undefined) await writeFile(options.svg, layerMapSvg(answer as DrawnTimeline));
   if (options.json) return printJson(answer);
   const { layers, ...rest } = (Array.isArray(answer) ? { layers: answer } : answer) as {
     layers: Record<string, unknown>[];
   };
   for (const [name, value] of Object.entries(rest)) print(`${name}: ${cell(value)}`);
-  print(layers.length === 0 ? 'no layers: everything is in memory and in the WAL' : table(layers.map(flat)));
+  if (layers.length === 0) return print('no layers: everything is in memory and in the WAL');
+  print(table(layers.map(flat)));
+  print(`\n${layerMapText(answer as DrawnTimeline)}`);
 }
 
 async function inspectSafekeepers(options: Common): Promise<void> {
