@@ -57,7 +57,10 @@ const context: PageserverContext = {
   generation,
   owner: randomUUID(),
   diskFolder: config.diskFolder,
-  settings: DEFAULT_SETTINGS,
+  settings: {
+    ...DEFAULT_SETTINGS,
+    retentionMs: config.spec.historyRetentionMs ?? DEFAULT_SETTINGS.retentionMs,
+  },
   storage: withRetries(measured(withPlainReads(new S3Storage(objects), objects), metrics), {
     attemptsMax: 4,
     delayMs: 50,
@@ -164,6 +167,8 @@ async function askHorizon(timelineId: string, wanted: Lsn): Promise<Horizon> {
   if (!response.ok)
     throw new Error(`POST /horizon: ${response.status} ${(await response.text()).slice(0, 200)}`);
   const answer = (await response.json()) as HorizonAnswer;
+  // The project's setting may have been changed since the start: from the next collection on it is the new one.
+  context.settings.retentionMs = answer.historyRetentionMs ?? context.settings.retentionMs;
   return { horizonLsn: parseLsn(answer.horizonLsn), retainedLsns: answer.retainedLsns.map(parseLsn) };
 }
 
