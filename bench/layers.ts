@@ -109,10 +109,19 @@ const STEPS = 16;
 const ends = recordEnds(STEPS);
 for (let step = 1; step <= STEPS; step++) {
   const to = ends[step - 1];
-  safekeepers.commit(to);
-  while (timeline.ingestedLsn < to) {
-    await readDepths(depths);
-    await sleep(READ_PAUSE_MS);
+  // The load comes as fast as it is taken; updates come as fast as they were made, in parts of a second or so.
+  const isLoad = to < documentsLsn;
+  const parts = isLoad ? 1 : Math.ceil(((to - ends[step - 2]) / (endLsn - documentsLsn)) * (seconds || 60));
+  for (let part = 1; part <= parts; part++) {
+    const from = timeline.ingestedLsn;
+    const startedAt = performance.now();
+    safekeepers.commit(
+      part === parts ? to : ((from + Math.floor((to - from) / (parts - part + 1) / 8) * 8) as Lsn),
+    );
+    while (part === parts ? timeline.ingestedLsn < to : performance.now() - startedAt < 1_000) {
+      if (!isLoad) await readDepths(depths);
+      await sleep(READ_PAUSE_MS);
+    }
   }
   console.error(`step ${step} of ${STEPS}, ${Math.round(performance.now() / 1000)} s`);
   if (step < STEPS / 4) continue;
@@ -129,7 +138,7 @@ console.log(
 );
 console.log(`physical over logical after each step: ${ratios.join(' ')}`);
 console.log(
-  `layers visited by ${depths.length} reads during ingest: p50 ${quantile(depths, 0.5)}, p99 ${quantile(depths, 0.99)}, at most ${depths.at(-1)}`,
+  `layers visited by ${depths.length} reads of random pages during the updates: p50 ${quantile(depths, 0.5)}, p99 ${quantile(depths, 0.99)}, at most ${depths.at(-1)}`,
 );
 console.log(
   `written to layers: ${Math.round(written / MB)} MB, ${(written / wal.length).toFixed(2)} of the WAL ` +

@@ -56,7 +56,7 @@ export const DEFAULT_SETTINGS: TimelineSettings = {
   openLayerMsMax: 300_000,
   quietMs: 200,
   tickMs: 100,
-  level0Max: 4,
+  level0Max: 2,
   imageDeltasMax: 3,
   imageBytesRatio: 1,
   imageFilesMax: 8,
