@@ -174,7 +174,7 @@ export class SafekeeperStore {
       case 'begin':
         this.#localBeginLsn = null;
         this.#sql.exec(`DELETE FROM wal`);
-        this.#sql.exec(`UPDATE safekeeper SET begin_lsn = ?`, write.lsn);
+        this.#sql.exec(`UPDATE safekeeper SET begin_lsn = ?, log_lsn = ?`, write.lsn, write.recordEndLsn);
         this.savePositions({ backupLsn: write.lsn, partialLsn: write.lsn });
         return;
       case 'history':

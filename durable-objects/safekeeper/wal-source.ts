@@ -68,7 +68,8 @@ export class WalSource {
     const { backupLsn } = this.#store.positions;
     const startLsn = parseLsn(this.#store.timeline.startLsn);
     const segmentEnd = lsnPlus(segmentStart(fromLsn), WAL_SEGMENT_BYTES);
-    const until = lsn(Math.min(endLsn, backupLsn, segmentEnd));
+    // Nothing that is here: beyond its commit position this log may be another one than what was committed and copied.
+    const until = lsn(Math.min(endLsn, backupLsn, segmentEnd, this.#store.localBeginLsn()));
     const length = Math.min(bytesMax, until - fromLsn);
     if (length <= 0 || fromLsn < startLsn) return null;
     const offset = fromLsn - segmentStart(fromLsn);

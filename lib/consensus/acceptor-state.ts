@@ -77,8 +77,11 @@ export type AcceptorWrite =
   | { type: 'configuration'; configuration: Configuration }
   /** Forget all WAL from `lsn` on. */
   | { type: 'truncate'; lsn: Lsn }
-  /** Forget all WAL; the log goes on at `lsn` (`writtenLsn`), and what is before it is in object storage. */
-  | { type: 'begin'; lsn: Lsn }
+  /**
+   * Forget all WAL; the log goes on at `lsn` (`writtenLsn`), and what is before it is in object storage. The last whole
+   * record that this acceptor knows of ends at `recordEndLsn`, or, as far as it knows, long before.
+   */
+  | { type: 'begin'; lsn: Lsn; recordEndLsn: Lsn }
   /** `recordEndLsn` becomes the flush position once this is durable. */
   | { type: 'wal'; beginLsn: Lsn; recordEndLsn: Lsn; wal: readonly Uint8Array[] }
   /** May become durable late or never. */

@@ -41,7 +41,15 @@ import {
   type ReadRequest,
   type RefusalReason,
 } from './messages.ts';
-import { adopt, commonEnd, historyFault, lastTermOf, upTo } from './term-history.ts';
+import {
+  adopt,
+  commonEnd,
+  historyFault,
+  lastTermOf,
+  sharesTerm,
+  startsTermAt,
+  upTo,
+} from './term-history.ts';
 
 export {
   emptyLog,
@@ -271,7 +279,7 @@ function elected(
   const own = upTo(log.history, log.flushLsn);
   const at = message.truncateAtLsn;
   // A late `elected` may come after another connection of the same proposer has already written more.
-  const expected = commonEnd(message.history, { history: own, flushLsn: log.flushLsn });
+  const expected = commonEnd(message.history, { ...log, history: own });
   if (at !== expected || at < log.commitLsn) {
     const detail =
       `term ${message.term} cuts at ${formatLsn(at)}: ` +
@@ -280,6 +288,10 @@ function elected(
     return refuse(state, connection, 'wrongTruncation', detail);
   }
   const { beginLsn } = message;
+  if (beginLsn < message.history[0].lsn && !sharesTerm(message.history, own)) {
+    const detail = `the log is to go on at ${formatLsn(beginLsn)}, before a history that it shares nothing with`;
+    return refuse(state, connection, 'wrongTruncation', detail);
+  }
   if (beginLsn < at) {
     const detail = `the log is to go on at ${formatLsn(beginLsn)}, before its end at ${formatLsn(at)}`;
     return refuse(state, connection, 'outOfRange', detail);
@@ -292,7 +304,8 @@ function elected(
   const history = adopt(own, message.history, at);
   writes.push({ type: 'history', history });
   const skips = beginLsn > at;
-  if (skips) writes.push({ type: 'begin', lsn: beginLsn });
+  const flushLsn = skips && startsTermAt(history, beginLsn) ? beginLsn : at;
+  if (skips) writes.push({ type: 'begin', lsn: beginLsn, recordEndLsn: flushLsn });
   const backupLsn = skips && beginLsn > log.backupLsn ? beginLsn : log.backupLsn;
   const next: AcceptorState = {
     ...state,
@@ -301,7 +314,7 @@ function elected(
       term: message.term,
       votedFor: proposerId,
       history,
-      flushLsn: at,
+      flushLsn,
       writtenLsn: beginLsn,
       backupLsn,
     },

@@ -62,7 +62,7 @@ export type AcceptorPhase =
   | { phase: 'voting' }
   /** It has answered a candidate, who has no quorum yet. */
   | { phase: 'voted'; vote: Vote }
-  | { phase: 'electing'; cutLsn: Lsn; beginLsn: Lsn }
+  | { phase: 'electing'; flushLsn: Lsn; beginLsn: Lsn }
   | {
       phase: 'streaming';
       /** Where the next append begins. */

@@ -7,7 +7,7 @@
  * superseded at once and for good, and from then on it sends nothing and commits nothing. This file holds the
  * election; what an elected proposer does is in replication.ts.
  */
-import type { Lsn } from '../postgres/lsn.ts';
+import { formatLsn, type Lsn } from '../postgres/lsn.ts';
 import { assert, assertNever } from '../assert.ts';
 import {
   acceptorsOf,
@@ -36,7 +36,7 @@ import {
   type ProposerState,
 } from './proposer-state.ts';
 import { announce, forgetReadsFrom, onPosition, onReadResponse, onRoom, onWal } from './replication.ts';
-import { commonEnd, isMoreAdvanced, pruneBefore } from './term-history.ts';
+import { commonEnd, isMoreAdvanced, pruneBefore, sharesTerm, startsTermAt } from './term-history.ts';
 import { emptyBuffer } from './wal-buffer.ts';
 
 /** Throws only where this proposer itself, or the consensus, is broken: the process must then not go on. */
@@ -208,7 +208,9 @@ function becomeElected(draft: Draft): void {
     `term ${term} starts at ${state.termStartLsn}, committed is ${state.commitLsn}`,
   );
   const own = { term, lsn: state.termStartLsn };
-  state.history = [...pruneBefore(donor.history, state.truncateLsn), own];
+  const { truncateLsn, backupLsn } = state;
+  const everywhere = truncateLsn < backupLsn ? truncateLsn : backupLsn;
+  state.history = [...pruneBefore(donor.history, everywhere), own];
   state.buffer = emptyBuffer(state.termStartLsn);
   state.backupSinceLsn = state.commitLsn;
   state.phase = 'recovering';
@@ -220,6 +222,11 @@ function sendElected(draft: Draft, acceptor: AcceptorNumber, vote: Vote): void {
   assert(cutLsn !== null, `acceptor ${acceptor} has a history that contradicts that of term ${config.term}`);
   assert(cutLsn >= vote.commitLsn, `acceptor ${acceptor}: cut at ${cutLsn}, committed ${vote.commitLsn}`);
   const beginLsn = beginOf(draft, cutLsn, vote);
+  if (beginLsn === null) {
+    const detail = `acceptor ${acceptor} would have to begin behind ${formatLsn(history[0].lsn)}, which no backup reaches`;
+    draft.disconnects.push({ acceptor, reason: 'fault', detail });
+    return;
+  }
   const message = {
     type: 'elected',
     term: config.term,
@@ -228,13 +235,18 @@ function sendElected(draft: Draft, acceptor: AcceptorNumber, vote: Vote): void {
     history,
   } as const;
   draft.messages.push({ acceptor, message });
-  setPhase(draft, acceptor, { phase: 'electing', cutLsn, beginLsn });
+  const flushLsn = startsTermAt(history, beginLsn) ? beginLsn : cutLsn;
+  setPhase(draft, acceptor, { phase: 'electing', flushLsn, beginLsn });
 }
 
-/** Where an acceptor's log goes on: at its end, or, where it lacks much, behind what is in object storage. */
-function beginOf({ state }: Draft, cutLsn: Lsn, vote: Vote): Lsn {
+/**
+ * Where an acceptor's log goes on: at its end, or, where it lacks much or is a newcomer to a pruned history, behind what is
+ * in object storage. Null for such a newcomer while no acceptor has told how far that is.
+ */
+function beginOf({ state }: Draft, cutLsn: Lsn, vote: Vote): Lsn | null {
   if (vote.backupLsn > state.backupLsn) state.backupLsn = vote.backupLsn;
-  const { backupLsn, termStartLsn, commitLsn, config } = state;
+  const { backupLsn, termStartLsn, commitLsn, config, history } = state;
+  if (!sharesTerm(history, vote.history)) return backupLsn < history[0].lsn ? null : backupLsn;
   const owned = termStartLsn > commitLsn ? termStartLsn : commitLsn;
   const skips = backupLsn - cutLsn > config.limits.catchUpBytesMax && backupLsn <= owned;
   return skips ? backupLsn : cutLsn;

@@ -41,8 +41,8 @@ export function onPosition(draft: Draft, acceptor: AcceptorNumber, position: Pos
   const { at } = progressOf(draft, acceptor);
   if (position.term < state.config.term) return protocolFault(draft, acceptor, `term ${position.term}`);
   if (at.phase === 'electing') {
-    if (position.flushLsn !== at.cutLsn) {
-      return protocolFault(draft, acceptor, `flush ${position.flushLsn} after a cut at ${at.cutLsn}`);
+    if (position.flushLsn !== at.flushLsn) {
+      return protocolFault(draft, acceptor, `flush ${position.flushLsn} after a cut to ${at.flushLsn}`);
     }
     setPhase(draft, acceptor, streamingFrom(at), position.flushLsn);
   } else if (at.phase === 'streaming') {
@@ -61,11 +61,11 @@ export function onPosition(draft: Draft, acceptor: AcceptorNumber, position: Pos
   pumpAll(draft);
 }
 
-const streamingFrom = ({ cutLsn, beginLsn }: { cutLsn: Lsn; beginLsn: Lsn }): Streaming => ({
+const streamingFrom = ({ flushLsn, beginLsn }: { flushLsn: Lsn; beginLsn: Lsn }): Streaming => ({
   phase: 'streaming',
   nextLsn: beginLsn,
   writtenLsn: beginLsn,
-  sentRecordEndLsn: cutLsn,
+  sentRecordEndLsn: flushLsn,
   inFlight: [],
   toldCommitLsn: 0 as Lsn,
   toldBackupBy: 0,
@@ -219,7 +219,10 @@ export function onReadResponse(draft: Draft, from: AcceptorNumber, response: Rea
   }
   for (const { number, at } of state.acceptors) {
     if (at.phase !== 'streaming' || at.read?.from !== from || at.read.beginLsn !== beginLsn) continue;
-    const known = recordEndLsn > at.sentRecordEndLsn ? recordEndLsn : at.sentRecordEndLsn;
+    // WAL from object storage does not tell record ends; this term's start is one.
+    const told =
+      endLsn >= state.termStartLsn && recordEndLsn < state.termStartLsn ? state.termStartLsn : recordEndLsn;
+    const known = told > at.sentRecordEndLsn ? told : at.sentRecordEndLsn;
     sendAppend(draft, number, { ...at, read: null }, [wal], { endLsn, recordEndLsn: known });
   }
   pumpAll(draft);

@@ -41,6 +41,10 @@ export function historyFault(history: TermHistory): string | null {
   return null;
 }
 
+/** True when a term starts at `lsn`, which is therefore the end of a record. */
+export const startsTermAt = (history: TermHistory, lsn: Lsn): boolean =>
+  history.some((entry) => entry.lsn === lsn);
+
 /** A position in a log's history, ordered by last term, then length: the more advanced log wins an election. */
 export interface LogPosition {
   history: TermHistory;
@@ -52,11 +56,18 @@ export function isMoreAdvanced(a: LogPosition, b: LogPosition): boolean {
 }
 
 /**
- * End of what a proposer's log (which has no end) and an acceptor's log have in common. Where no term is common,
- * which takes an acceptor older than what was pruned, that is the start of the acceptor's own history. Null
- * where they contradict each other (one term with two starts), which no run of the protocol brings about.
+ * False for a newcomer that has not got as far as what was pruned. Its log must go on behind that: else its history would
+ * say of WAL before the pruned history's beginning that an older term wrote it.
  */
-export function commonEnd(proposer: TermHistory, acceptor: LogPosition): Lsn | null {
+export const sharesTerm = (proposer: TermHistory, acceptor: TermHistory): boolean =>
+  acceptor.some(({ term }) => proposer.some((entry) => entry.term === term));
+
+/**
+ * End of what a proposer's log (which has no end) and an acceptor's log have in common. Where no term is common, the
+ * acceptor is a newcomer (`sharesTerm`): then it is what the acceptor knows to be committed.
+ * Null where they contradict each other (one term with two starts), which no run of the protocol brings about.
+ */
+export function commonEnd(proposer: TermHistory, acceptor: LogPosition & { commitLsn: Lsn }): Lsn | null {
   for (let i = acceptor.history.length - 1; i >= 0; i--) {
     const { term, lsn } = acceptor.history[i];
     const at = proposer.findIndex((entry) => entry.term === term);
@@ -66,11 +77,13 @@ export function commonEnd(proposer: TermHistory, acceptor: LogPosition): Lsn | n
     const proposerEnd = at + 1 < proposer.length ? proposer[at + 1].lsn : acceptorEnd;
     return acceptorEnd < proposerEnd ? acceptorEnd : proposerEnd;
   }
-  return acceptor.history[0].lsn;
+  const startLsn = acceptor.history[0].lsn;
+  return acceptor.commitLsn > startLsn ? acceptor.commitLsn : startLsn;
 }
 
 /**
- * Leaves out terms that ended before `lsn`, which every acceptor has durably: no log will ever diverge there. A
+ * Leaves out terms that ended before `lsn`, which every acceptor has durably, and which is in object storage, where a
+ * newcomer begins behind it: no log will ever diverge there. A
  * term that starts at `lsn` itself may be newer than what some acceptor knows, so the one before it stays too.
  */
 export function pruneBefore(history: TermHistory, lsn: Lsn): TermHistory {

@@ -7,6 +7,9 @@
  *   > deliver p1-a1 [p1<a1]      delivers one message: to the acceptor (-), to the proposer (<)
  *   > wal p1 100 200 +50         WAL from Postgres: records of 100 and 200 bytes, and 50 bytes of a record that is not whole
  *   > room a1 300                the acceptor's storage takes 300 bytes in all
+ *   > join a4                    another acceptor, empty
+ *   > configure a1 2 1,2,3 2,3,4 the control plane's configuration 2: members, and who is to take over
+ *   > backup a1 300              300 bytes are in object storage, a1 hears
  *   > leave p1   > kill p1   > crash a1   > show
  *
  * EBB_TRANSCRIPTS=write writes what happens now into the files, for a person to read and approve.
@@ -14,7 +17,8 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { at, showAcceptor, World } from './world.ts';
+import { at } from '../../../lib/sim/world.ts';
+import { showAcceptor, World } from './world.ts';
 
 const folder = fileURLToPath(new URL('transcripts/', import.meta.url));
 
@@ -56,6 +60,19 @@ function run(world: World, line: string): void {
       );
     case 'room':
       return world.room(number(first), Number(rest[0]));
+    case 'join':
+      return world.join(number(first));
+    case 'configure': {
+      const [generation, members, newMembers] = rest;
+      const list = (text: string): number[] => text.split(',').map(Number);
+      return world.configure(number(first), {
+        generation: Number(generation),
+        members: list(members),
+        newMembers: newMembers === undefined ? null : list(newMembers),
+      });
+    }
+    case 'backup':
+      return world.backedUp(number(first), Number(rest[0]));
     case 'leave':
       return world.leave(number(first));
     case 'kill':

@@ -1,5 +1,5 @@
 /**
- * A small world of acceptors and proposers around the pure steps, for transcripts and random runs.
+ * A small world of acceptors and proposers around the pure steps, for transcripts.
  *
  * A link is one connection between a proposer and an acceptor: ordered, reliable until it is cut. Storage keeps
  * what was written, but for positions, which a crash takes back to what was last made durable with something
@@ -21,8 +21,7 @@ import {
   encodeAcceptorMessage,
   encodeProposerMessage,
 } from '../../../lib/consensus/codec.ts';
-import { describeConfiguration, firstConfiguration } from '../../../lib/consensus/configuration.ts';
-import type { AcceptorMessage, ProposerMessage, TimelineIdentity } from '../../../lib/consensus/messages.ts';
+import { firstConfiguration, type Configuration } from '../../../lib/consensus/configuration.ts';
 import {
   DEFAULT_LIMITS,
   owesAnnouncement,
@@ -32,15 +31,9 @@ import {
   type ProposerState,
 } from '../../../lib/consensus/proposer-state.ts';
 import { stepProposer } from '../../../lib/consensus/proposer.ts';
-import { lsn, lsnPlus, type Lsn } from '../../../lib/postgres/lsn.ts';
-
-export const START = lsn(0x3000000);
-export const TIMELINE: TimelineIdentity = {
-  timelineId: '0123456789abcdef0123456789abcdef',
-  systemIdentifier: 7_400_000_000_000_000_001n,
-  startLsn: START,
-  postgresMajor: 18,
-};
+import { lsnPlus, type Lsn } from '../../../lib/postgres/lsn.ts';
+import { show, showHistory } from '../../../lib/sim/show.ts';
+import { at, START, TIMELINE } from '../../../lib/sim/world.ts';
 
 interface Acceptor {
   state: AcceptorState;
@@ -73,9 +66,12 @@ export class World {
   committed = new Uint8Array(0);
   readonly log: string[] = [];
   readonly #limits: ProposerLimits;
+  /** Of as many as there are members, whoever they become. */
+  readonly #quorum: number;
   #nextLink = 1;
 
   constructor(acceptors: number, limits: Partial<ProposerLimits> = {}) {
+    this.#quorum = Math.floor(acceptors / 2) + 1;
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     for (let n = 1; n <= acceptors; n++) {
       const durable = emptyLog(START);
@@ -127,6 +123,21 @@ export class World {
     }
     const it = this.acceptors.get(acceptor)!;
     it.state = startAcceptor(TIMELINE, acceptor, it.durable);
+  }
+
+  /** Another acceptor, empty. */
+  join(acceptor: number): void {
+    const durable = emptyLog(START);
+    const state = startAcceptor(TIMELINE, acceptor, durable);
+    this.acceptors.set(acceptor, { state, durable, wal: new Uint8Array(0), rows: [] });
+  }
+  /** The control plane tells an acceptor a configuration. */
+  configure(acceptor: number, configuration: Configuration): void {
+    this.#stepAcceptor(acceptor, { type: 'configure', configuration });
+  }
+  /** So many bytes from START on are in object storage, an acceptor hears. */
+  backedUp(acceptor: number, bytes: number): void {
+    this.#stepAcceptor(acceptor, { type: 'backedUp', backupLsn: lsnPlus(START, bytes) });
   }
 
   /** Storage takes so many bytes from START on. */
@@ -228,6 +239,10 @@ export class World {
         const rows = it.rows.filter((row) => row.endLsn < write.lsn);
         it.rows = write.lsn === START ? [] : [...rows, { endLsn: write.lsn, recordEndLsn: write.lsn }];
         it.wal = it.wal.slice(0, write.lsn - START);
+      } else if (write.type === 'begin') {
+        // What is before it is in object storage: the committed bytes.
+        it.rows = [];
+        it.wal = this.committed.slice(0, write.lsn - START);
       } else if (write.type === 'wal') {
         for (const part of write.wal) it.wal = new Uint8Array([...it.wal, ...part]);
         it.rows.push({ endLsn: lsnPlus(START, it.wal.length), recordEndLsn: write.recordEndLsn });
@@ -327,58 +342,15 @@ export class World {
       for (let i = 0; i < length && same; i++) same = wal[i] === this.committed[i];
       if (same) holders++;
     }
-    if (holders < Math.floor(this.acceptors.size / 2) + 1) {
+    if (holders < this.#quorum) {
       throw new Error(`${holders} acceptors hold the ${this.committed.length} committed bytes`);
     }
   }
 }
 
-/** Positions are shown as `@n`: bytes after the timeline's start. */
-export const at = (position: number): string => `@${position - START}`;
 const relative = (text: string): string =>
   text.replaceAll(/0\/([0-9A-F]{7})\b/g, (_, low: string) => at(Number.parseInt(low, 16)));
-const showHistory = (history: readonly { term: number; lsn: Lsn }[]): string =>
-  history.map((entry) => `${entry.term}${at(entry.lsn)}`).join(' ');
 
-export function show(message: ProposerMessage | AcceptorMessage): string {
-  switch (message.type) {
-    case 'greeting':
-      return `greeting term=${message.term}`;
-    case 'voteRequest':
-      return `vote? term=${message.term}`;
-    case 'vote': {
-      const given = message.given ? 'given' : 'refused';
-      return `vote ${given} term=${message.term} flush=${at(message.flushLsn)} history=[${showHistory(message.history)}]`;
-    }
-    case 'elected':
-      return `elected term=${message.term} cut=${at(message.truncateAtLsn)} history=[${showHistory(message.history)}]`;
-    case 'append': {
-      const length = message.wal.reduce((sum, part) => sum + part.length, 0);
-      const end = message.beginLsn + length;
-      const record = message.recordEndLsn === end ? '' : ` record=${at(message.recordEndLsn)}`;
-      const range = length === 0 ? at(end) : `${at(message.beginLsn)}..${at(end)}`;
-      return `append term=${message.term} ${range}${record} commit=${at(message.commitLsn)}`;
-    }
-    case 'position': {
-      const written = message.writtenLsn === message.flushLsn ? '' : ` written=${at(message.writtenLsn)}`;
-      return `position term=${message.term} flush=${at(message.flushLsn)}${written} commit=${at(message.commitLsn)}`;
-    }
-    case 'room':
-      return `room term=${message.term} limit=${at(message.limitLsn)}`;
-    case 'read':
-      return `read term=${message.term} ${at(message.beginLsn)}`;
-    case 'wal': {
-      const end = message.beginLsn + message.wal.length;
-      return `wal term=${message.term} ${at(message.beginLsn)}..${at(end)} record=${at(message.recordEndLsn)}`;
-    }
-    case 'configuration':
-      return `configuration ${describeConfiguration(message.configuration)}`;
-    case 'leave':
-      return `leave term=${message.term} commit=${at(message.commitLsn)}`;
-    default:
-      return 'unknown';
-  }
-}
 export function showAcceptor(number: number, { state }: Acceptor): string {
   const { log } = state;
   const written = log.writtenLsn === log.flushLsn ? '' : ` written=${at(log.writtenLsn)}`;

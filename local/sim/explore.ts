@@ -1,0 +1,26 @@
+/**
+ * `npm run explore -- --proposers 2 --acceptors 3 --terms 2 --entries 2`: every state of a small world of the consensus
+ * (lib/sim/explore.ts), and how many they are.
+ */
+import { Command, InvalidArgumentError } from 'commander';
+import { explore, type Bounds } from '../../lib/sim/explore.ts';
+
+const count = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('not a number from 1 on');
+  return value;
+};
+
+new Command('explore')
+  .option('--proposers <n>', 'slots in which processes run', count, 2)
+  .option('--acceptors <n>', 'how many', count, 3)
+  .option('--terms <n>', 'a process starts in any of them', count, 2)
+  .option('--entries <n>', 'in a log', count, 1)
+  .option('--states-max <n>', 'give up beyond', count, 10_000_000)
+  .action((bounds: Bounds) => {
+    const began = performance.now();
+    const explored = explore(bounds);
+    console.log({ ...explored, seconds: Math.round((performance.now() - began) / 100) / 10 });
+    process.exitCode = explored.complete ? 0 : 1;
+  })
+  .parse();
