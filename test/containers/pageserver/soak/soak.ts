@@ -24,7 +24,7 @@ import { World, type WorldOptions } from './world.ts';
 export interface SoakOptions {
   seed: number;
   /** Whether another phase is to begin. */
-  goesOn: (phase: number) => boolean;
+  goesOn: (phase: number, world: World) => boolean;
   statements: number;
   branchesMax: number;
   faults: number;
@@ -65,7 +65,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const root = await world.addRoot();
   world.start();
   root.cluster = await PostgresCluster.create({ settings: SETTINGS });
-  for (let phase = 0; options.goesOn(phase) && report.differences.length === 0; phase++) {
+  for (let phase = 0; options.goesOn(phase, world) && report.differences.length === 0; phase++) {
     if (phase > 0 && world.branches.length < options.branchesMax) await makeBranch(world, random);
     const writers = world.branches.filter(() => random.chance(0.8));
     const writes = Promise.all(
