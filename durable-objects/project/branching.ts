@@ -135,7 +135,7 @@ export class Branching {
         previousLsn: formatLsn(point.previousLsn),
       },
     };
-    timelines.insert(spec, at, point.unsettledTerm);
+    timelines.insert(spec, at, point.isSettled);
     return spec;
   }
 

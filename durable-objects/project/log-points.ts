@@ -24,8 +24,8 @@ export interface BranchPoint {
   lsn: Lsn;
   /** Start of the record that ends there; 0/0 where there is none. */
   previousLsn: Lsn;
-  /** Committed in this term, which the safekeepers may not know yet; null where they do. */
-  unsettledTerm: number | null;
+  /** The safekeepers know for good that it is committed; a crash may take from them what they only have in memory. */
+  isSettled: boolean;
 }
 
 export interface SafekeeperQuestions {
@@ -82,9 +82,7 @@ export class LogPoints {
   }
 
   async #atEnd(timeline: Timeline, head: LogHead): Promise<BranchPoint> {
-    const end = await this.#recordEnd(timeline, head.committedLsn);
-    const isKnown = head.knownLsn >= end.lsn;
-    return { ...end, unsettledTerm: isKnown ? null : head.term };
+    return { ...(await this.#recordEnd(timeline, head.committedLsn)), isSettled: false };
   }
 
   async #atLsn(branch: Timeline, position: Lsn): Promise<BranchPoint> {
@@ -102,12 +100,9 @@ export class LogPoints {
         );
       timeline = this.#get(origin.ancestor.timelineId);
     }
-    let found: BranchPoint;
-    if (timeline === branch) {
-      const head = await this.#headAt(timeline.spec, at);
-      found = await this.#recordEnd(timeline, at);
-      if (head !== null && found.lsn > head.knownLsn) found.unsettledTerm = head.term;
-    } else found = await this.#recordEnd(timeline, at);
+    const isOwn = timeline === branch;
+    const head = isOwn ? await this.#headAt(timeline.spec, at) : await this.#head(timeline.spec);
+    const found = { ...(await this.#recordEnd(timeline, at)), isSettled: head === null };
     if (found.lsn < timeline.horizonLsn)
       throw new Refusal(
         'LSN_BELOW_HISTORY',
@@ -138,7 +133,7 @@ export class LogPoints {
       throw new Refusal('TIMESTAMP_BELOW_HISTORY', `${text} is before the history, which begins at ${begin}`);
     const head = await this.#head(timeline.spec);
     const end = head === null ? startOf(timeline) : await this.#atEnd(timeline, head);
-    if (end.unsettledTerm !== null) await this.teach(timeline.spec, end.unsettledTerm, end.lsn);
+    if (head !== null && head.knownLsn < end.lsn) await this.teach(timeline.spec, end.lsn); // the pageserver waits for it
     const found = await this.#options.pageserver().firstCommitAfter(timeline.spec, { time, to: end.lsn });
     if (!found.ok)
       throw found.code === 'belowWindow'
@@ -164,7 +159,7 @@ export class LogPoints {
       try {
         const found = await this.#options.safekeeper(timeline.spec, n).lastRecord(at);
         if (found === null) continue; // it lags behind, or there is no record before `at`: then no other has one either
-        return { timeline, lsn: found.endLsn, previousLsn: found.recordLsn, unsettledTerm: null };
+        return { timeline, lsn: found.endLsn, previousLsn: found.recordLsn, isSettled: true };
       } catch (error) {
         failure = error;
       }
@@ -209,10 +204,14 @@ export class LogPoints {
     return settled.filter((each) => each.status === 'fulfilled').map((each) => each.value);
   }
 
-  /** Tells the safekeepers what is committed; true when a quorum of them knows it now. */
-  async teach(spec: TimelineSpec, term: number, lsn: Lsn): Promise<boolean> {
+  /** Tells the safekeepers that the log is committed up to `lsn`, if it is; true when a quorum of them knows it for good. */
+  async teach(spec: TimelineSpec, lsn: Lsn): Promise<boolean> {
+    const start = parseLsn(spec.startLsn);
+    const before = await this.#reaches(spec);
+    const head = logHead(before.map((reach) => reach ?? { lastTerm: 0, flushLsn: start, commitLsn: start }));
+    if (head === null || head.committedLsn < lsn) return false;
     const each = Array.from({ length: SAFEKEEPER_COUNT }, (_, i) => this.#options.safekeeper(spec, i + 1));
-    await Promise.allSettled(each.map((safekeeper) => safekeeper.learnCommit(term, lsn)));
+    await Promise.allSettled(each.map((safekeeper) => safekeeper.learnCommit(head.term, lsn)));
     const reaches = await this.#reaches(spec);
     return reaches.filter((reach) => reach !== null && reach.commitLsn >= lsn).length > SAFEKEEPER_COUNT / 2;
   }
@@ -221,5 +220,5 @@ export class LogPoints {
 function startOf(timeline: Timeline): BranchPoint {
   const { startLsn, origin } = timeline.spec;
   const previousLsn = origin.kind === 'branch' ? parseLsn(origin.previousLsn) : asLsn(0);
-  return { timeline, lsn: parseLsn(startLsn), previousLsn, unsettledTerm: null };
+  return { timeline, lsn: parseLsn(startLsn), previousLsn, isSettled: true };
 }

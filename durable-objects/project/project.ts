@@ -218,7 +218,7 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
       startLsn,
       origin,
     };
-    this.#timelines.insert(timeline, at, null);
+    this.#timelines.insert(timeline, at, true);
     this.#store.putBranch({
       id: request.branchId,
       name: request.branchName,
@@ -518,8 +518,8 @@ export class Project extends DurableObject<Env> implements ProjectRpcForCompute 
     const { origin } = timeline.spec;
     if (origin.kind !== 'branch') return;
     this.#settle(origin.ancestor.timelineId);
-    if (timeline.unsettledTerm === null) return;
-    const taught = this.#points.teach(origin.ancestor, timeline.unsettledTerm, parseLsn(origin.ancestorLsn));
+    if (timeline.isSettled) return;
+    const taught = this.#points.teach(origin.ancestor, parseLsn(origin.ancestorLsn));
     this.ctx.waitUntil(
       taught.then((isKnown) => {
         if (isKnown) this.#timelines.settled(timelineId);

@@ -23,7 +23,7 @@ const TABLES = `
   CREATE TABLE IF NOT EXISTS timeline(
     id TEXT PRIMARY KEY, start_lsn TEXT NOT NULL, origin TEXT NOT NULL, term INTEGER NOT NULL DEFAULT 0,
     ancestor_id TEXT, created_at TEXT NOT NULL DEFAULT '1970-01-01T00:00:00.000Z', horizon INTEGER NOT NULL DEFAULT 0,
-    unsettled_term INTEGER);
+    settled INTEGER NOT NULL DEFAULT 1);
   CREATE TABLE IF NOT EXISTS endpoint(
     id TEXT PRIMARY KEY, branch_id TEXT NOT NULL, number INTEGER NOT NULL, suspend_after_s INTEGER NOT NULL,
     settings TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
@@ -57,7 +57,7 @@ const ADDED: readonly [table: string, column: string, definition: string][] = [
   ['timeline', 'ancestor_id', 'TEXT'],
   ['timeline', 'created_at', `TEXT NOT NULL DEFAULT '1970-01-01T00:00:00.000Z'`],
   ['timeline', 'horizon', 'INTEGER NOT NULL DEFAULT 0'],
-  ['timeline', 'unsettled_term', 'INTEGER'],
+  ['timeline', 'settled', 'INTEGER NOT NULL DEFAULT 1'],
   ['role', 'present_only', 'INTEGER NOT NULL DEFAULT 0'],
 ];
 

@@ -14,7 +14,7 @@ type TimelineRow = {
   ancestor_id: string | null;
   created_at: string;
   horizon: number;
-  unsettled_term: number | null;
+  settled: number;
 };
 
 export interface Timeline {
@@ -22,8 +22,8 @@ export interface Timeline {
   createdAt: string;
   /** Below it nothing is promised to be readable; 0/0 when nothing was ever dropped. */
   horizonLsn: Lsn;
-  /** Its branch point is committed in the ancestor in this term, but the safekeepers may not know yet. */
-  unsettledTerm: number | null;
+  /** The ancestor's safekeepers know for good that the branch point is committed. */
+  isSettled: boolean;
 }
 
 export class Timelines {
@@ -36,15 +36,15 @@ export class Timelines {
     return this.#sql.exec<T>(query, ...values).toArray();
   }
 
-  insert(spec: TimelineSpec, createdAt: string, unsettledTerm: number | null): void {
+  insert(spec: TimelineSpec, createdAt: string, isSettled: boolean): void {
     this.#sql.exec(
-      'INSERT INTO timeline(id, start_lsn, origin, ancestor_id, created_at, unsettled_term) VALUES (?, ?, ?, ?, ?, ?)',
+      'INSERT INTO timeline(id, start_lsn, origin, ancestor_id, created_at, settled) VALUES (?, ?, ?, ?, ?, ?)',
       spec.timelineId,
       spec.startLsn,
       JSON.stringify(spec.origin),
       spec.origin.kind === 'branch' ? spec.origin.ancestor.timelineId : null,
       createdAt,
-      unsettledTerm,
+      isSettled ? 1 : 0,
     );
   }
   get(id: string): Timeline | null {
@@ -62,7 +62,7 @@ export class Timelines {
       },
       createdAt: row.created_at,
       horizonLsn: asLsn(row.horizon),
-      unsettledTerm: row.unsettled_term,
+      isSettled: row.settled === 1,
     };
   }
   /** Every one that still has storage. */
@@ -72,7 +72,7 @@ export class Timelines {
     ).map(({ id }) => id);
   }
   settled(id: string): void {
-    this.#sql.exec('UPDATE timeline SET unsettled_term = NULL WHERE id = ?', id);
+    this.#sql.exec('UPDATE timeline SET settled = 1 WHERE id = ?', id);
   }
   /** Branches read it, whatever became of the branch that it was of. */
   isAncestor(id: string): boolean {

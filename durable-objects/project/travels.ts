@@ -207,7 +207,7 @@ export class Travels {
       const before = store.branch(store.endpoint(row.endpoint_id)!.branch_id)!;
       const old = timelines.get(before.timeline_id)!;
       // First: until the new one is a row, the old one is what keeps the history at its start.
-      timelines.insert(spec, now(), old.unsettledTerm);
+      timelines.insert(spec, now(), old.isSettled);
       store.putBranch({ ...before, timeline_id: spec.timelineId, updated_at: now() });
       store.replaceRoles(before.id, row.source_branch_id, true);
       timelines.doom(before.timeline_id);

@@ -233,9 +233,13 @@ export class Safekeeper extends DurableObject<SafekeeperEnv> {
     return lastRecordIn(parts.source, parts.store.timeline, lsn(at));
   }
 
-  /** RPC: somebody who asked all three found that `commitLsn` is committed in `term`. */
+  /** RPC: somebody who asked all three found that `commitLsn` is committed in `term`. From then on it is known here, durably. */
   async learnCommit(term: number, commitLsn: number): Promise<void> {
-    await this.#parts?.acceptor.learnCommit(term, lsn(commitLsn));
+    if (this.#parts === null) return;
+    const { acceptor, store } = this.#parts;
+    await acceptor.learnCommit(term, lsn(commitLsn));
+    acceptor.savePositions();
+    await store.sync();
   }
 
   /** RPC from the control plane, which has it durably. Null where no proposer has ever come: nothing is here to configure. */

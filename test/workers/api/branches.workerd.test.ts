@@ -167,9 +167,13 @@ describe('making a branch', () => {
     });
   });
 
-  test('just after a commit that the safekeepers do not know of yet: it is in, and they are told', async () => {
+  // What they know when the branch is made may be in their memory only, and gone after a crash: they are told in any case.
+  test.each([
+    ['do not know of yet', 5_000],
+    ['know of', 10_000],
+  ])('just after a commit that the safekeepers %s: it is in, and they are told', async (_, known) => {
     const timeline = await timelineOf(mainEndpoint);
-    await writeLog(timeline, { commitLsn: START + 5_000 });
+    await writeLog(timeline, { commitLsn: START + known });
     const made = await make({ name: 'quick' });
     expect(made.branch.parent_lsn).toBe(at(10_000));
     const child = await timelineOf(made.endpoints[0].id);
