@@ -85,6 +85,7 @@ export function createPageserver(options: ServerOptions): Server {
       },
     );
   });
+  server.keepAliveTimeout = 0; // the runtime keeps its connection for the next request, and is the one to close it
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: REQUEST_BYTES_MAX,

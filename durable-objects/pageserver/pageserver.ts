@@ -71,10 +71,8 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
     try {
       await this.wake(timeline.projectId, timeline);
       const query = `time=${range.time}&to=${encodeURIComponent(formatLsn(lsn(range.to)))}`;
-      const response = await this.#container.fetch(
-        `/timelines/${timeline.timelineId}/first-commit-after?${query}`,
-        { headers: { 'X-Ebb-Timeline': JSON.stringify(timeline) } },
-      );
+      const path = `/timelines/${timeline.timelineId}/first-commit-after?${query}`;
+      const response = await this.#ask(path, { headers: { 'X-Ebb-Timeline': JSON.stringify(timeline) } });
       if (!response.ok)
         return { ok: false, ...(await response.json<{ code: PageErrorCode; message: string }>()) };
       const found = await response.json<{ lsn: string | null }>();
@@ -88,11 +86,16 @@ export class Pageserver extends DurableObject<Env> implements PageserverRpc {
     if (this.#container.state === 'starting') await this.wake(projectId);
     if (this.#container.state === 'stopping') await this.#container.waitForExit();
     if (this.#container.state === 'running') {
-      const forgotten = await this.#container.fetch(`/timelines/${timelineId}/forget`, { method: 'POST' });
+      const forgotten = await this.#ask(`/timelines/${timelineId}/forget`, { method: 'POST' });
       if (!forgotten.ok) throw new Error(`the pageserver does not forget ${timelineId}: ${forgotten.status}`);
     }
     for (const what of ['layers', 'wal'])
       await this.#deleteObjects(`projects/${projectId}/${what}/${timelineId}/`);
+  }
+
+  /** What may be asked twice: a connection that was kept may turn out to be closed. */
+  #ask(path: string, init: RequestInit): Promise<Response> {
+    return this.#container.fetch(path, init).catch(() => this.#container.fetch(path, init));
   }
 
   async remove(): Promise<void> {

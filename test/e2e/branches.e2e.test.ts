@@ -153,8 +153,10 @@ describe('a history', () => {
 
   test('branches nest, and a grandchild reads through all of its ancestors', async () => {
     let parent = child;
+    let [g1Id, g1Endpoint] = ['', ''];
     for (const name of ['g1', 'g2', 'g3']) {
       parent = await make({ name, parent_id: parent.branch.id });
+      if (name === 'g1') [g1Id, g1Endpoint] = [parent.branch.id, parent.endpoints[0].id];
       await insert(url(parent.endpoints[0].id), name);
     }
     expect(await rows(url(parent.endpoints[0].id))).toEqual([
@@ -171,11 +173,24 @@ describe('a history', () => {
     const refused = await api<Failure>('DELETE', `/branches/${child.branch.id}`);
     expect(refused).toMatchObject({ status: 409, json: { code: 'BRANCH_HAS_CHILDREN' } });
     expect(refused.json.message).toContain('g1');
+    const overview = (await (await ebb.inspect(`/projects/${projectId}`)).json()) as {
+      branches: { id: string; timeline_id: string }[];
+    };
+    const g1 = overview.branches.find(({ id }) => id === g1Id)!.timeline_id;
+    const prefixes = ['layers', 'wal'].map((what) => `projects/${projectId}/${what}/${g1}/`);
+    await api('POST', `/endpoints/${g1Endpoint}/suspend`); // its log is backed up then
+    await ebb.waitFor(
+      async () => (await ebb.objects(prefixes[1])).length > 0,
+      30_000,
+      'WAL of g1 in the bucket',
+    );
     const listed = await api<{ branches: Branch[] }>('GET', '/branches');
     for (const name of ['deep', 'g3', 'g2', 'g1']) {
       const { id } = listed.json.branches.find((branch) => branch.name === name)!;
       expect((await api('DELETE', `/branches/${id}`)).status).toBe(200);
     }
+    const left = async () => (await Promise.all(prefixes.map((prefix) => ebb.objects(prefix)))).flat();
+    await ebb.waitFor(async () => (await left()).length === 0, 30_000, 'what g1 had in the bucket to go');
   });
 
   test('time travel over psql, pg and POST /sql; what is written there is discarded, and it says so', async () => {

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { GetObjectCommand, NoSuchKey, S3Client } from '@aws-sdk/client-s3';
+import { GetObjectCommand, ListObjectsV2Command, NoSuchKey, S3Client } from '@aws-sdk/client-s3';
 import { readWranglerConfig } from '../../local/edge/wrangler-config.ts';
 import { PortPool } from '../../local/system/ports.ts';
 import {
@@ -234,16 +234,21 @@ export class Ebb {
     return found!;
   }
 
-  async #object(key: string): Promise<Buffer | null> {
-    const bucket = readWranglerConfig().r2_buckets[0];
-    const client = new S3Client({
-      region: 'auto',
-      endpoint: `${this.httpUrl}/cdn-cgi/local/r2/s3`,
-      forcePathStyle: true,
-      credentials: bucket.local_dev.experimental_s3_credentials,
-    });
+  /** Keys in the bucket that begin with `prefix`, a thousand at most. */
+  async objects(prefix: string): Promise<string[]> {
+    const { bucket, client } = this.#bucket();
     try {
-      const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket.bucket_name, Key: key }));
+      const listed = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }));
+      return (listed.Contents ?? []).map(({ Key }) => Key ?? '');
+    } finally {
+      client.destroy();
+    }
+  }
+
+  async #object(key: string): Promise<Buffer | null> {
+    const { bucket, client } = this.#bucket();
+    try {
+      const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
       return Buffer.from(await Body!.transformToByteArray());
     } catch (error) {
       if (error instanceof NoSuchKey) return null;
@@ -251,6 +256,17 @@ export class Ebb {
     } finally {
       client.destroy();
     }
+  }
+
+  #bucket(): { bucket: string; client: S3Client } {
+    const bucket = readWranglerConfig().r2_buckets[0];
+    const client = new S3Client({
+      region: 'auto',
+      endpoint: `${this.httpUrl}/cdn-cgi/local/r2/s3`,
+      forcePathStyle: true,
+      credentials: bucket.local_dev.experimental_s3_credentials,
+    });
+    return { bucket: bucket.bucket_name, client };
   }
 
   async #json(path: string): Promise<unknown> {
