@@ -17,9 +17,9 @@ import { RangeCache } from '../containers/pageserver/layers/range-cache.ts';
 import { newMetrics } from '../containers/pageserver/metrics/metrics.ts';
 import { MemoryStorage } from '../containers/pageserver/remote/memory.ts';
 import type { Lsn } from '../lib/postgres/lsn.ts';
-import { ALL_KEYS, pageKeyAt, pagePrefixOfSize, relationSizeKey } from '../lib/storage/key.ts';
+import { ALL_KEYS, pagePrefixOfSize, relationSizeKey } from '../lib/storage/key.ts';
 import { MemoryLayer } from '../lib/storage/layers/memory-layer.ts';
-import { VALUE_TAG, type Value } from '../lib/storage/value.ts';
+import { imageValue } from '../lib/storage/value.ts';
 import { median, table } from './support.ts';
 
 const [rounds = 5] = process.argv.slice(2).map(Number);
@@ -34,14 +34,6 @@ for (let i = 0, state = 1; i < pool.length; i += 2) {
   state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
   pool[i] = state >>> 24;
 }
-/** Values of `bytes`, cut from the pool. */
-function valuesOf(bytes: number): Value[] {
-  return Array.from({ length: VALUES }, (_, i) => {
-    const value = pool.slice(i * bytes, (i + 1) * bytes);
-    value[0] = VALUE_TAG.image;
-    return value as Value;
-  });
-}
 /** A bijection of 32 bits: keys at random, each once. */
 const scatter = (i: number): number => {
   let x = Math.imul(i ^ (i >>> 16), 0x7feb352d);
@@ -50,12 +42,14 @@ const scatter = (i: number): number => {
 };
 
 function fill(valueBytes: number, blockOf: (i: number) => number): MemoryLayer {
-  const values = valuesOf(valueBytes);
   const count = Math.floor(LAYER_BYTES / valueBytes);
   const layer = new MemoryLayer(8 as Lsn);
   for (let i = 0; i < count; i++) {
     const lsn = (16 + i * 8) as Lsn;
-    layer.put(pageKeyAt(KEY_PREFIX, blockOf(i)), lsn, values[i % VALUES]);
+    const from = (i % VALUES) * valueBytes;
+    // As ingest does: bytes of the WAL become a value, which is filed under its page.
+    const value = imageValue(pool.subarray(from, from + valueBytes - 1));
+    layer.keepPage(KEY_PREFIX, blockOf(i), lsn, value);
     layer.advance(lsn);
   }
   return layer;

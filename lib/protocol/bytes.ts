@@ -11,6 +11,9 @@ export class MalformedMessage extends Error {
   override readonly name = 'MalformedMessage';
 }
 
+/** Of a number below 2^53 the upper half is below this. */
+const HIGH_MAX = 2 ** 21;
+
 export class ByteReader {
   readonly bytes: Uint8Array;
   offset = 0;
@@ -44,9 +47,11 @@ export class ByteReader {
   }
   /** An LSN or another count below 2^53; a larger one is malformed. */
   u53(): number {
-    const value = this.#data.getBigUint64(this.#take(8), true);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new MalformedMessage(`${value} is not below 2^53`);
-    return Number(value);
+    const at = this.#take(8);
+    const high = this.#data.getUint32(at + 4, true);
+    if (high >= HIGH_MAX)
+      throw new MalformedMessage(`${this.#data.getBigUint64(at, true)} is not below 2^53`);
+    return high * 2 ** 32 + this.#data.getUint32(at, true);
   }
   lsn(): Lsn {
     return lsn(this.u53());
@@ -110,7 +115,8 @@ export class ByteWriter {
   }
   u53(value: number): this {
     const at = this.#grow(8);
-    this.#data.setBigUint64(at, BigInt(value), true);
+    this.#data.setUint32(at, value % 2 ** 32, true);
+    this.#data.setUint32(at + 4, Math.floor(value / 2 ** 32), true);
     return this;
   }
   bytes(value: Uint8Array): this {
@@ -121,6 +127,11 @@ export class ByteWriter {
   text(value: string): this {
     const encoded = new TextEncoder().encode(value);
     return this.u32(encoded.length).bytes(encoded);
+  }
+  /** Begins anew in the same buffer: what `done` gave before is overwritten. */
+  reset(): this {
+    this.#length = 0;
+    return this;
   }
   /** What was written; a view of the writer's buffer. */
   done(): Uint8Array {

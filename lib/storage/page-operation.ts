@@ -48,9 +48,12 @@ const KINDS: readonly (PageOperation['kind'] | undefined)[] = [
   ...(Object.keys(CODES) as PageOperation['kind'][]),
 ];
 
+/** Payloads are written here; a value is a copy. */
+const scratch = new ByteWriter(256);
+
 /** `fromZero`: upon a page of zeros instead of the older page. */
 export function encodeOperation(operation: PageOperation, fromZero: boolean): Value {
-  const writer = new ByteWriter(16);
+  const writer = scratch.reset();
   switch (operation.kind) {
     case 'zero':
       break;

@@ -17,7 +17,7 @@
  */
 import type { Lsn } from '../postgres/lsn.ts';
 import type { WalRecord } from '../postgres/wal/record.ts';
-import type { Key } from './key.ts';
+import { pageKeyAt, type Key } from './key.ts';
 
 declare const valueBrand: unique symbol;
 export type Value = Uint8Array & { readonly [valueBrand]: true };
@@ -42,11 +42,24 @@ export interface Modification {
   key: Key;
   value: Value;
 }
-/** Takes what ingest finds, in the order of the WAL. */
-export type Emit = (key: Key, value: Value) => void;
+/**
+ * Takes what ingest finds, in the order of the WAL. Whoever has no use for the keys of pages as strings, of which there are
+ * many, takes them apart by `page`: the key is `pageKeyAt(prefix, block)`.
+ */
+export interface Emit {
+  (key: Key, value: Value): void;
+  page?: (prefix: string, block: number, value: Value) => void;
+}
+/** Emits the value of a page. */
+export function emitPage(emit: Emit, prefix: string, block: number, value: Value): void {
+  if (emit.page === undefined) emit(pageKeyAt(prefix, block), value);
+  else emit.page(prefix, block, value);
+}
 
 /** Values are cut from slabs: most are small and short-lived, and a buffer of its own costs ten times as much. */
-const SLAB_BYTES = 64 << 10;
+const SLAB_BYTES = 256 << 10;
+/** A value up to this size is copied byte by byte: a call costs more. */
+const LOOP_BYTES_MAX = 128;
 let slab = new Uint8Array(SLAB_BYTES);
 let slabUsed = 0;
 
@@ -74,6 +87,8 @@ export function imageValue(bytes: Uint8Array): Value {
   value.set(bytes, 1);
   return value;
 }
+/** An image of `length` zeros, for the caller to fill: its content is what follows the first byte. */
+export const newImageValue = (length: number): Value => tagged(VALUE_TAG.image, length);
 /** A size: u32 LE. */
 export function sizeValue(blocks: number): Value {
   const value = tagged(VALUE_TAG.image, 4);
@@ -98,7 +113,9 @@ export const decodeTimestamp = (content: Uint8Array): number =>
 export function recordValue(record: WalRecord, blockIndex: number, fromZero: boolean): Value {
   const value = tagged(fromZero ? VALUE_TAG.recordFromZero : VALUE_TAG.record, 1 + record.totalLength);
   value[1] = blockIndex;
-  value.set(record.bytes.subarray(0, record.totalLength), 2);
+  const { bytes, totalLength } = record;
+  if (totalLength > LOOP_BYTES_MAX) value.set(bytes.subarray(0, totalLength), 2);
+  else for (let i = 0; i < totalLength; i++) value[i + 2] = bytes[i];
   return value;
 }
 /** `code` and `payload` as page-operation.ts defines them. */

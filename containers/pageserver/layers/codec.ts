@@ -16,7 +16,7 @@ const CHUNK_BYTES_MIN = 64;
 
 export const layerCodec: LayerCodec = {
   compress: (bytes) =>
-    zstdCompressSync(bytes, { params, chunkSize: Math.max(bytes.length, CHUNK_BYTES_MIN) }),
+    zstdCompressSync(bytes, { params, chunkSize: Math.max(bytes.length >> 1, CHUNK_BYTES_MIN) }),
   decompress: (frame, rawLength) => {
     const size = Math.max(rawLength, CHUNK_BYTES_MIN); // one buffer of the right size, not several to be joined
     const raw = zstdDecompressSync(frame, { chunkSize: size, maxOutputLength: size });

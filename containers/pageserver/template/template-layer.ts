@@ -37,7 +37,7 @@ export async function makeTemplateLayer(directory: string): Promise<void> {
   const partial = `${path}.${process.pid}.partial`;
   const file = await open(partial, 'w');
   try {
-    const codec = { ...layerCodec, compress: (bytes: Uint8Array) => compress(bytes, { params }) };
+    const codec = { ...layerCodec, compress: (bytes: Uint8Array) => compress(bytes.slice(), { params }) };
     const sink = async (bytes: Uint8Array) => void (await file.write(bytes));
     const writer = new LayerWriter({ timelineId: NO_TIMELINE, codec, sink });
     for (const { key, value } of modifications) if (writer.add(key, lsn, value)) await writer.drain();

@@ -13,7 +13,7 @@ import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
 import { copyDatabase, ingestRecord } from '../../../lib/storage/ingest/ingest.ts';
 import type { Key } from '../../../lib/storage/key.ts';
 import { TimelineState } from '../../../lib/storage/state/timeline-state.ts';
-import type { Value } from '../../../lib/storage/value.ts';
+import type { Emit, Value } from '../../../lib/storage/value.ts';
 import type { StorageView } from '../../../lib/storage/view.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { LayerStack } from './layer-stack.ts';
@@ -30,16 +30,33 @@ export interface WalIngestOptions {
 }
 
 /** Time after which other work gets a turn, and records after which the clock is read. */
-const SLICE_MS = 4;
+const SLICE_MS = 1;
 const CLOCK_RECORDS = 32;
+const NO_BLOCK = -1;
 
 export class WalIngest {
   readonly #options: WalIngestOptions;
   readonly #state: TimelineState;
   readonly #decoder: WalDecoder;
   readonly #record = newWalRecord();
-  readonly #keys: Key[] = [];
+  /** Keys, or prefixes of pages whose block is the number of the same place. */
+  readonly #keys: string[] = [];
+  readonly #blocks: number[] = [];
   readonly #values: Value[] = [];
+  readonly #emit: Emit = Object.assign(
+    (key: Key, value: Value): void => {
+      this.#keys.push(key);
+      this.#blocks.push(NO_BLOCK);
+      this.#values.push(value);
+    },
+    {
+      page: (prefix: string, block: number, value: Value): void => {
+        this.#keys.push(prefix);
+        this.#blocks.push(block);
+        this.#values.push(value);
+      },
+    },
+  );
   records = 0;
 
   /** Loads the head's state. Throws StateError, and what the view throws. */
@@ -65,14 +82,22 @@ export class WalIngest {
 
   /** Takes the bytes at `receivedLsn` and ingests every record that is whole. Throws WalError, IngestError. */
   async push(bytes: Uint8Array): Promise<void> {
-    const { stack, onAdvance, pause, metrics } = this.#options;
+    const { stack, metrics } = this.#options;
     this.#decoder.push(bytes);
+    const [records, { lsn }] = [this.records, stack.position];
+    try {
+      await this.#ingestAll();
+    } finally {
+      metrics.ingestedRecords.inc(this.records - records);
+      metrics.ingestedBytes.inc(stack.position.lsn - lsn);
+    }
+  }
+  async #ingestAll(): Promise<void> {
+    const { stack, onAdvance, pause, metrics } = this.#options;
     let sliceEnd = performance.now() + SLICE_MS;
     for (let count = 1; this.#decoder.next(this.#record); count++) {
       const copying = this.#ingest();
       if (copying !== undefined) await copying;
-      metrics.ingestedRecords.inc();
-      metrics.ingestedBytes.inc(this.#record.endLsn - stack.position.lsn);
       stack.advance({ lsn: this.#record.endLsn, previousLsn: this.#record.lsn });
       this.records++;
       onAdvance();
@@ -91,14 +116,16 @@ export class WalIngest {
   #ingest(): Promise<void> | undefined {
     const { stack, view } = this.#options;
     const { endLsn } = this.#record;
-    const emit = (key: Key, value: Value): void => {
-      this.#keys.push(key);
-      this.#values.push(value);
-    };
     this.#keys.length = 0;
+    this.#blocks.length = 0;
     this.#values.length = 0;
-    const copy = ingestRecord(this.#state, this.#record, emit);
-    for (let at = 0; at < this.#keys.length; at++) stack.open.put(this.#keys[at], endLsn, this.#values[at]);
+    const copy = ingestRecord(this.#state, this.#record, this.#emit);
+    const { open } = stack;
+    for (let at = 0; at < this.#keys.length; at++) {
+      const block = this.#blocks[at];
+      if (block === NO_BLOCK) open.keep(this.#keys[at] as Key, endLsn, this.#values[at]);
+      else open.keepPage(this.#keys[at], block, endLsn, this.#values[at]);
+    }
     if (copy === null) return undefined;
     return copyDatabase(copy, view(copy.readLsn), (key, value) => stack.open.put(key, copy.writeLsn, value));
   }

@@ -8,8 +8,8 @@ import { startsAnew } from '../../postgres/redo/redo.ts';
 import { RM } from '../../postgres/wal/facts.ts';
 import type { BlockReference, WalRecord } from '../../postgres/wal/record.ts';
 import { PAGE_SIZE } from '../../protocol/pages.ts';
-import { FORK, pageKeyAt } from '../key.ts';
-import { imageValue, recordValue, type Value } from '../value.ts';
+import { FORK } from '../key.ts';
+import { emitPage, newImageValue, recordValue, type Value } from '../value.ts';
 import { knownFork, type IngestContext } from './context.ts';
 
 export function ingestBlocks(context: IngestContext): void {
@@ -45,17 +45,17 @@ function writeBlock({ record, state, emit }: IngestContext, blockIndex: number, 
   const file = state.files.fork(block, fork);
   const isNew = state.files.extendOver(file, block.block, emit);
   const image = block.hasImage && block.applyImage ? imageOf(record, block) : null;
-  const value: Value =
-    image === null ? recordValue(record, blockIndex, isNew || startsAnew(block)) : imageValue(image);
-  emit(pageKeyAt(file.pagePrefix, block.block), value);
+  const value: Value = image === null ? recordValue(record, blockIndex, isNew || startsAnew(block)) : image;
+  emitPage(emit, file.pagePrefix, block.block, value);
 }
 
 /**
  * The page that the image makes, as redo would leave it; null where it cannot be restored (a compression that this
  * build does not have). Then the record is stored, and reading the page fails with the reason.
  */
-function imageOf(record: WalRecord, block: BlockReference): Uint8Array | null {
-  const page = new Uint8Array(PAGE_SIZE);
+function imageOf(record: WalRecord, block: BlockReference): Value | null {
+  const value = newImageValue(PAGE_SIZE);
+  const page = value.subarray(1);
   try {
     restoreImage(record, block, page);
   } catch (error) {
@@ -64,5 +64,5 @@ function imageOf(record: WalRecord, block: BlockReference): Uint8Array | null {
   }
   const view = pageOver(page);
   if (!isNewPage(view)) setPageLsn(view, record.endLsn);
-  return page;
+  return value;
 }

@@ -19,9 +19,9 @@ import {
   slruPosition,
 } from '../../postgres/slru/pages.ts';
 import type { SlruKind } from '../../protocol/pages.ts';
-import { pageKeyAt } from '../key.ts';
 import { encodeOperation, type PageOperation } from '../page-operation.ts';
 import { advanceMulti } from '../state/counters.ts';
+import { emitPage } from '../value.ts';
 import { IngestError, mainData, unknownRecord, type IngestContext } from './context.ts';
 
 const ZEROPAGE = 0x00;
@@ -44,7 +44,7 @@ export function writeSlruPage(
   const { segment, block } = slruPosition(page);
   const file = state.files.segment(slru, segment);
   const isNew = state.files.extendOver(file, block, emit);
-  emit(pageKeyAt(file.pagePrefix, block), encodeOperation(operation, isNew || operation.kind === 'zero'));
+  emitPage(emit, file.pagePrefix, block, encodeOperation(operation, isNew || operation.kind === 'zero'));
 }
 
 /** Whether a page is there. */

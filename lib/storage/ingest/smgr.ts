@@ -8,9 +8,10 @@
  * Source: catalog/storage_xlog.h, smgr_redo (catalog/storage.c).
  */
 import { mapBlockOf, mapBlocksOf } from '../../postgres/page/visibility-map.ts';
-import { FORK, pageKeyAt, type Relation } from '../key.ts';
+import { FORK, type Relation } from '../key.ts';
 import { encodeOperation } from '../page-operation.ts';
 import type { TimelineState } from '../state/timeline-state.ts';
+import { emitPage } from '../value.ts';
 import { knownFork, mainData, unknownRecord, type IngestContext } from './context.ts';
 
 const XLOG_SMGR_CREATE = 0x10;
@@ -53,7 +54,7 @@ function truncateRelation(context: IngestContext, of: Relation, blocks: number, 
     const [lastBlock, mapBlocks] = [mapBlockOf(blocks), mapBlocksOf(blocks)];
     if (mapBlocks > lastBlock && lastBlock < map.blocks) {
       const operation = { kind: 'visibilityTruncate', heapBlocks: blocks } as const;
-      emit(pageKeyAt(map.pagePrefix, lastBlock), encodeOperation(operation, false));
+      emitPage(emit, map.pagePrefix, lastBlock, encodeOperation(operation, false));
     }
     state.files.truncate(map, mapBlocks);
   }

@@ -11,8 +11,9 @@ import {
 } from '../../postgres/page/visibility-map.ts';
 import { RM } from '../../postgres/wal/facts.ts';
 import type { BlockReference, WalRecord } from '../../postgres/wal/record.ts';
-import { FORK, pageKeyAt } from '../key.ts';
+import { FORK } from '../key.ts';
 import { encodeOperation } from '../page-operation.ts';
+import { emitPage } from '../value.ts';
 import { IngestError, type IngestContext } from './context.ts';
 
 const XLOG_HEAP_INSERT = 0x00;
@@ -108,6 +109,6 @@ function clear(context: IngestContext, of: BlockReference, heapBlocks: number[],
       blocks.push({ heapBlock: sorted[i], flags: bits });
     }
     const isNew = state.files.extendOver(map, mapBlock, emit);
-    emit(pageKeyAt(map.pagePrefix, mapBlock), encodeOperation({ kind: 'visibilityClear', blocks }, isNew));
+    emitPage(emit, map.pagePrefix, mapBlock, encodeOperation({ kind: 'visibilityClear', blocks }, isNew));
   }
 }

@@ -17,6 +17,8 @@ const HIGH = 0x1_0000_0000;
 /** Room for values that a builder begins with; a larger value makes it grow. */
 const VALUE_BYTES_MIN = BLOCK_BYTES;
 const ENTRIES_MIN = 256;
+/** Memory that is kept for the next raw block. */
+const RAW_BYTES_KEPT = BLOCK_BYTES + 64;
 /** A value up to this size is copied byte by byte: a call costs more. */
 const LOOP_BYTES_MAX = 64;
 
@@ -25,6 +27,7 @@ export class BlockBuilder {
   #entries = new Uint8Array(ENTRIES_MIN * ENTRY_BYTES);
   #entryData = new DataView(this.#entries.buffer);
   #values = new Uint8Array(VALUE_BYTES_MIN);
+  #raw = new Uint8Array(RAW_BYTES_KEPT);
   #count = 0;
   #valueBytes = 0;
   #firstKey: Key | null = null;
@@ -72,9 +75,12 @@ export class BlockBuilder {
     this.#entryData.setUint32(entry + KEY_BYTES + 4, Math.floor(at / HIGH), true);
     this.#entryData.setUint32(entry + KEY_BYTES + 8, end, true);
   }
-  /** The raw block; the builder is empty after. */
+  /** The raw block, good until the next call; the builder is empty after. */
   finish(): Uint8Array {
-    const bytes = new Uint8Array(this.bytes);
+    const length = this.bytes;
+    if (this.#raw.length < length || this.#raw.length > 2 * RAW_BYTES_KEPT)
+      this.#raw = new Uint8Array(Math.max(length, RAW_BYTES_KEPT));
+    const bytes = this.#raw.subarray(0, length);
     new DataView(bytes.buffer).setUint32(0, this.#count, true);
     const entryBytes = this.#count * ENTRY_BYTES;
     bytes.set(this.#entries.subarray(0, entryBytes), 4);

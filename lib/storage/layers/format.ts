@@ -40,7 +40,7 @@ export class LayerError extends Error {
 
 /** Compression and checksum, which the shell provides (node:zlib, a native CRC). */
 export interface LayerCodec {
-  /** One zstd frame. */
+  /** One zstd frame. `bytes` are the caller's again when it returns, also where it returns a promise. */
   compress(bytes: Uint8Array): Uint8Array | Promise<Uint8Array>;
   /** Throws when `frame` is not a zstd frame or gives more than `rawLength` bytes. */
   decompress(frame: Uint8Array, rawLength: number): Uint8Array;

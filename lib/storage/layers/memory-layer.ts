@@ -46,7 +46,13 @@ export class MemoryLayer {
   #lengths = new Uint32Array(ENTRIES_MIN);
   #before = new Int32Array(ENTRIES_MIN);
   readonly #slabs: Uint8Array[] = [];
+  /** The one that values are copied to. */
+  #slab = NONE;
   #slabUsed = SLAB_BYTES;
+  /** The buffer that was last kept, and its number. */
+  #keptBuffer: ArrayBufferLike | null = null;
+  #kept = NONE;
+  #lastFork: Fork | null = null;
   #endLsn: Lsn;
   #lastPutLsn: Lsn;
   #bytes = 0;
@@ -75,23 +81,50 @@ export class MemoryLayer {
 
   /** Files a value, which is copied. LSNs never go back; a second value of a key at one LSN takes the first one's place. */
   put(key: Key, lsn: Lsn, value: Value): void {
+    const entry = this.#newEntry(lsn);
+    this.#copyIn(entry, value);
+    this.#link(entry, isPageKey(key) ? this.#replacePage(key, entry) : this.#replaceOther(key, entry));
+  }
+  /** `put` of a value that nobody changes any more, as lib/storage/value.ts makes them: it is kept as it is. */
+  keep(key: Key, lsn: Lsn, value: Value): void {
+    const entry = this.#newEntry(lsn);
+    this.#keepValue(entry, value);
+    this.#link(entry, isPageKey(key) ? this.#replacePage(key, entry) : this.#replaceOther(key, entry));
+  }
+  /** `keep` of a page, whose key is `pageKeyAt(prefix, block)`. */
+  keepPage(prefix: string, block: number, lsn: Lsn, value: Value): void {
+    const entry = this.#newEntry(lsn);
+    this.#keepValue(entry, value);
+    if (prefix !== this.#lastFork?.prefix) this.#lastFork = this.#forkAt(prefix);
+    this.#link(entry, this.#lastFork.heads.replace(block, entry));
+  }
+  #newEntry(lsn: Lsn): number {
     assert(
       !this.#frozen && lsn > this.startLsn && lsn >= this.#endLsn,
       'a layer takes versions in LSN order',
     );
     this.#lastPutLsn = lsn;
     if (this.#count === this.#lsns.length) this.#grow();
-    const entry = this.#count++;
-    let head = NONE;
-    if (isPageKey(key)) head = this.#forkOf(key, true)!.heads.replace(keyBlock(key), entry);
-    else {
-      head = this.#others.get(key) ?? NONE;
-      this.#others.set(key, entry);
-    }
-    this.#store(entry, value);
-    this.#lsns[entry] = lsn;
-    this.#before[entry] = head !== NONE && this.#lsns[head] === lsn ? this.#before[head] : head;
-    this.#bytes += value.length + ENTRY_OVERHEAD_BYTES;
+    this.#lsns[this.#count] = lsn;
+    return this.#count++;
+  }
+  #replacePage(key: Key, entry: number): number {
+    return this.#forkOf(key, true)!.heads.replace(keyBlock(key), entry);
+  }
+  #replaceOther(key: Key, entry: number): number {
+    const head = this.#others.get(key) ?? NONE;
+    this.#others.set(key, entry);
+    return head;
+  }
+  /** `head` was the key's newest entry until now. */
+  #link(entry: number, head: number): void {
+    this.#before[entry] = head !== NONE && this.#lsns[head] === this.#lsns[entry] ? this.#before[head] : head;
+    this.#bytes += this.#lengths[entry] + ENTRY_OVERHEAD_BYTES;
+  }
+  #forkAt(prefix: string): Fork {
+    let fork = this.#forks.get(prefix);
+    if (fork === undefined) this.#forks.set(prefix, (fork = { prefix, heads: new BlockHeads() }));
+    return fork;
   }
   /** The fork of a page key; made if it is not there and `make`. */
   #forkOf(key: Key, make: boolean): Fork | undefined {
@@ -115,12 +148,21 @@ export class MemoryLayer {
     if (!isPageKey(key)) return this.#others.get(key) ?? NONE;
     return this.#forkOf(key, false)?.heads.get(keyBlock(key)) ?? NONE;
   }
-  #store(entry: number, value: Value): void {
+  #keepValue(entry: number, value: Value): void {
+    if (value.buffer !== this.#keptBuffer) {
+      this.#keptBuffer = value.buffer;
+      this.#kept = this.#slabs.push(new Uint8Array(value.buffer)) - 1;
+    }
+    this.#slabOf[entry] = this.#kept;
+    this.#offsets[entry] = value.byteOffset;
+    this.#lengths[entry] = value.length;
+  }
+  #copyIn(entry: number, value: Value): void {
     if (this.#slabUsed + value.length > SLAB_BYTES) {
-      this.#slabs.push(new Uint8Array(Math.max(SLAB_BYTES, value.length)));
+      this.#slab = this.#slabs.push(new Uint8Array(Math.max(SLAB_BYTES, value.length))) - 1;
       this.#slabUsed = 0;
     }
-    const slab = this.#slabs.length - 1;
+    const slab = this.#slab;
     if (value.length > LOOP_BYTES_MAX) this.#slabs[slab].set(value, this.#slabUsed);
     else {
       const bytes = this.#slabs[slab];

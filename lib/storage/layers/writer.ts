@@ -1,7 +1,7 @@
 /**
  * Writes a layer: takes entries in order, closes blocks as they fill, and ends with index and footer.
  *
- * Memory is a few blocks and the index. `add` says when a block is full; the caller then awaits `drain`, so that
+ * Memory is a few blocks and the index. `add` says when blocks wait to be written; the caller then awaits `drain`, so that
  * compression (COMPRESSIONS_MAX at a time where the codec does it elsewhere) and the sink set the pace and not every entry costs a promise.
  */
 import { assert } from '../../assert.ts';
@@ -38,7 +38,6 @@ export class LayerWriter {
   readonly #codec: LayerCodec;
   readonly #sink: LayerSink;
   readonly #builder = new BlockBuilder();
-  readonly #full: { key: Key; lsn: Lsn; raw: Uint8Array }[] = [];
   readonly #compressing: { key: Key; lsn: Lsn; rawLength: number; frame: Frame }[] = [];
   readonly #index: Uint8Array[] = [];
   /** Of every key: the first `#hashCount`. */
@@ -74,10 +73,10 @@ export class LayerWriter {
     return this.#lastKey;
   }
 
-  /** Adds an entry, which must come after the one before. True: await `drain` before adding more. */
+  /** Adds an entry, which must come after the one before; copied. True: await `drain` before adding more. */
   add(key: Key, lsn: Lsn, value: Value): boolean {
     assert(
-      this.#lastKey === null || this.#lastKey < key || (this.#lastKey === key && this.#lastLsn! < lsn),
+      this.#lastKey === key ? this.#lastLsn! < lsn : this.#lastKey === null || this.#lastKey < key,
       'layer entries come in order of key and LSN, each once',
     );
     assert(value.length <= RAW_BYTES_MAX - 64, `value of ${value.length} bytes`);
@@ -88,15 +87,10 @@ export class LayerWriter {
     this.#lastKey = key;
     this.#lastLsn = lsn;
     this.#entryCount++;
-    return this.#full.length > 0;
+    return this.#compressing.length > COMPRESSIONS_MAX;
   }
-  /** Compresses the blocks that are full, and writes those that are compressed, in order. */
+  /** Writes blocks that are compressed, in order. */
   async drain(): Promise<void> {
-    for (const block of this.#full.splice(0)) {
-      const frame = this.#codec.compress(block.raw);
-      if (frame instanceof Promise) frame.catch(() => undefined); // it is awaited below, perhaps later
-      this.#compressing.push({ key: block.key, lsn: block.lsn, rawLength: block.raw.length, frame });
-    }
     while (this.#compressing.length > COMPRESSIONS_MAX) await this.#writeBlock();
   }
   async #writeBlock(): Promise<void> {
@@ -116,7 +110,6 @@ export class LayerWriter {
       `layer ${layerName(descriptor)} holds its own keys`,
     );
     if (this.#builder.count > 0) this.#closeBlock();
-    await this.drain();
     while (this.#compressing.length > 0) await this.#writeBlock();
     const [startLsn, endLsn] =
       descriptor.kind === 'delta'
@@ -166,7 +159,10 @@ export class LayerWriter {
   }
   #closeBlock(): void {
     const { firstKey: key, firstLsn: lsn } = this.#builder;
-    this.#full.push({ key, lsn, raw: this.#builder.finish() });
+    const raw = this.#builder.finish();
+    const frame = this.#codec.compress(raw);
+    if (frame instanceof Promise) frame.catch(() => undefined); // it is awaited later
+    this.#compressing.push({ key, lsn, rawLength: raw.length, frame });
   }
   async #write(bytes: Uint8Array): Promise<void> {
     this.#offset += bytes.length;

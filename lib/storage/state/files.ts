@@ -7,7 +7,6 @@
  */
 import {
   databaseSizesRange,
-  pageKeyAt,
   pagePrefixOfSize,
   parseKey,
   relationSizeKey,
@@ -19,7 +18,7 @@ import {
 } from '../key.ts';
 import type { SlruKind } from '../../protocol/pages.ts';
 import { encodeOperation } from '../page-operation.ts';
-import { ABSENT, sizeValue, type Emit } from '../value.ts';
+import { ABSENT, emitPage, sizeValue, type Emit } from '../value.ts';
 
 /** A fork or a segment. Holders of one across records must not: a dropped file's object is forgotten. */
 export interface FileState {
@@ -112,7 +111,7 @@ export class FileTable {
   extendOver(file: FileState, block: number, emit: Emit): boolean {
     if (block < file.blocks) return false;
     for (let between = Math.max(file.blocks, 0); between < block; between++) {
-      emit(pageKeyAt(file.pagePrefix, between), ZERO_PAGE);
+      emitPage(emit, file.pagePrefix, between, ZERO_PAGE);
     }
     this.resize(file, block + 1);
     return true;

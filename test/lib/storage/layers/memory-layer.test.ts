@@ -1,10 +1,21 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { lsn } from '../../../../lib/postgres/lsn.ts';
-import { ALL_KEYS, type KeyRange } from '../../../../lib/storage/key.ts';
+import {
+  ALL_KEYS,
+  isPageKey,
+  keyBlock,
+  pagePrefixOfSize,
+  sizeKeyOfPage,
+  type Key,
+  type KeyRange,
+} from '../../../../lib/storage/key.ts';
 import { MemoryLayer } from '../../../../lib/storage/layers/memory-layer.ts';
 import { imageValue, type Version } from '../../../../lib/storage/value.ts';
 import { arbitraryEntries, arbitraryKey, byKeyAndLsn, openLayer, page, size, writeLayer } from './support.ts';
+
+/** As ingest has it: a string of its own. */
+const prefixOf = (key: Key): string => pagePrefixOfSize(sizeKeyOfPage(key));
 
 test('reads as the level-0 delta that it becomes', async () => {
   await fc.assert(
@@ -13,8 +24,10 @@ test('reads as the level-0 delta that it becomes', async () => {
       fc.array(fc.tuple(arbitraryKey, fc.integer({ min: 90, max: 210 }), fc.integer({ min: 90, max: 210 }))),
       async (entries, lookups) => {
         const layer = new MemoryLayer(lsn(100));
-        for (const { key, lsn, value } of entries.toSorted((a, b) => a.lsn - b.lsn)) {
-          layer.put(key, lsn, value);
+        for (const [i, { key, lsn, value }] of entries.toSorted((a, b) => a.lsn - b.lsn).entries()) {
+          if (i % 3 === 0) layer.put(key, lsn, value);
+          else if (i % 3 === 1 || !isPageKey(key)) layer.keep(key, lsn, value);
+          else layer.keepPage(prefixOf(key), keyBlock(key), lsn, value);
           layer.advance(lsn);
         }
         layer.advance(lsn(200));
