@@ -10,6 +10,7 @@ import { WebSocket } from 'ws';
 import { importTemplate } from '../containers/pageserver/import/template.ts';
 import { LruBlockCache } from '../containers/pageserver/layers/block-cache.ts';
 import { layerCodec } from '../containers/pageserver/layers/codec.ts';
+import { CompactionThread } from '../containers/pageserver/maintenance/compaction-thread.ts';
 import { limiter } from '../containers/pageserver/layers/limiter.ts';
 import { DiskCache } from '../containers/pageserver/layers/disk-cache.ts';
 import { RangeCache } from '../containers/pageserver/layers/range-cache.ts';
@@ -217,6 +218,9 @@ export function benchContext(
     disk: new DiskCache({ bytesMax: 100e9, metrics, onError }),
     ranges: new RangeCache(16 << 20),
     failpoint: noFailpoints,
+    compaction: new CompactionThread(),
+    horizon: (_, wanted) => Promise.resolve({ horizonLsn: wanted, retainedLsns: [] }),
+    clock: Date.now,
     download: limiter(4),
     importTemplate: ({ startLsn, systemIdentifier }, emit) =>
       importTemplate(
