@@ -34,14 +34,15 @@ const LEFT_OUT = new Set([
 const workloads = mainCluster.workloads.filter(({ name }) => !LEFT_OUT.has(name));
 const BEFORE_COUNTERS = workloads[workloads.length - 1].name;
 
-/** Of one record of each type: what Postgres's own pg_walinspect says of its main data, by LSN. */
+/** Of the last record of each type and of up to two lengths more: what Postgres's own pg_walinspect says of its main data, by LSN. */
 const described = new Map<string, string>();
 async function askForDescriptions(cluster: PostgresCluster): Promise<void> {
   await cluster.query('create extension pg_walinspect');
   const rows = await cluster.query<{ start_lsn: string; description: string }>(`
     select distinct on (resource_manager, record_type, record_length % 3) start_lsn,
       coalesce(description, '') as description
-    from pg_get_wal_records_info('0/2000000', pg_current_wal_flush_lsn())`);
+    from pg_get_wal_records_info('0/1000000', pg_current_wal_flush_lsn())
+    order by resource_manager, record_type, record_length % 3, start_lsn desc`);
   for (const { start_lsn, description } of rows) described.set(start_lsn, description);
 }
 
@@ -129,6 +130,7 @@ test('the fields of every record type are those that pg_walinspect prints', () =
     for (const [field, value] of Object.entries(fields)) {
       if (field === 'time' || field === 'infobits' || NOT_PRINTED[name]?.includes(field)) continue;
       if (tokens.has(String(value)) || description.includes(` ${value}`)) continue;
+      if (field === 'version' && tokens.has(`v${value}`)) continue;
       if (name === 'Standby/INVALIDATIONS' && !description.includes('relcache init file inval')) continue;
       wrong.push(`${name} ${field}: ${value} is not in "${description.slice(0, 200)}"`);
     }
