@@ -425,9 +425,10 @@ export class Timeline {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#waiters.fail(new TimelineError('stopping', `timeline ${this.spec.timelineId} is being stopped`));
+    const compaction = this.#compactor.stop(); // first, for ingest may be waiting for it
     await this.#receiver.stop();
     this.#freeze();
-    await Promise.all([this.#flusher.drained(), this.#compactor.stop()]);
+    await Promise.all([this.#flusher.drained(), compaction]);
     this.abandon();
   }
   /** Stops at once, and resolves when nothing of it is being written any more: it is being deleted. */
