@@ -296,17 +296,16 @@ export class AcceptorShell {
   }
 
   async #answerRead({ connection, term, beginLsn, endLsn, bytesMax }: AcceptorRead): Promise<void> {
-    let found: FoundWal | null;
+    let found: FoundWal | null = null;
     try {
       found = await this.#host.source.read({ fromLsn: beginLsn, endLsn, bytesMax });
     } catch (error) {
-      const detail = `WAL at ${formatLsn(beginLsn)} from object storage: ${String(error)}`;
-      return this.#refuse(connection, 'storage', detail);
+      console.warn(
+        `WAL at ${formatLsn(beginLsn)} from object storage, for another safekeeper: ${String(error)}`,
+      );
     }
-    if (found === null) {
-      return this.#refuse(connection, 'outOfRange', `WAL at ${formatLsn(beginLsn)} is not here any more`);
-    }
-    const { wal, recordEndLsn } = found;
+    // Without bytes it says that there are none: the connection serves commits, and is not ended for that.
+    const { wal, recordEndLsn } = found ?? { wal: new Uint8Array(0), recordEndLsn: beginLsn };
     this.#send(connection, encodeAcceptorMessage({ type: 'wal', term, beginLsn, recordEndLsn, wal }));
   }
 

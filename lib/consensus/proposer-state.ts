@@ -76,8 +76,8 @@ export type AcceptorPhase =
       toldCommitLsn: Lsn;
       toldBackupBy: AcceptorNumber;
       toldBackupLsn: Lsn;
-      /** WAL that was asked of another acceptor for this one. */
-      read: { from: AcceptorNumber; beginLsn: Lsn } | null;
+      /** WAL that was asked of another acceptor for this one, and who had none of it. */
+      read: { from: AcceptorNumber; beginLsn: Lsn; without: readonly AcceptorNumber[] } | null;
     };
 export type Streaming = Extract<AcceptorPhase, { phase: 'streaming' }>;
 
@@ -132,10 +132,15 @@ export interface ProposerOutput {
   state: ProposerState;
   messages: { acceptor: AcceptorNumber; message: ProposerMessage }[];
   /**
-   * Connections to be ended, before anything more is taken from them: the acceptor broke the protocol, or another
-   * configuration holds now. Who is still in `state.acceptors` is connected anew.
+   * Connections to be ended, before anything more is taken from them: the acceptor broke the protocol, another
+   * configuration holds now, or what the acceptor lacks is out of reach for now. Who is still in `state.acceptors` is
+   * connected anew.
    */
-  disconnects: { acceptor: AcceptorNumber; reason: 'fault' | 'reconfigured'; detail: string }[];
+  disconnects: {
+    acceptor: AcceptorNumber;
+    reason: 'fault' | 'reconfigured' | 'nothingToRead';
+    detail: string;
+  }[];
 }
 
 export function startProposer(config: ProposerConfig): ProposerState {

@@ -11,7 +11,7 @@
  * next (group commit), and the third acceptor, without which a quorum is complete, gets what has gathered at each
  * `announce` (trailing.ts).
  */
-import { lsnPlus, type Lsn } from '../postgres/lsn.ts';
+import { formatLsn, lsnPlus, type Lsn } from '../postgres/lsn.ts';
 import { assert } from '../assert.ts';
 import {
   APPEND_BYTES_MAX,
@@ -134,7 +134,11 @@ function pump(draft: Draft, acceptor: AcceptorNumber, mode: 'send' | 'gather'): 
     if (lacks < coalescedBytesMax && (at.inFlight.length > 0 || mode === 'gather')) return;
     if (at.inFlight.length >= appendsInFlightMax) return;
     if (at.inFlight.length > 0 && at.nextLsn - at.writtenLsn >= bytesInFlightMax) return;
-    if (at.nextLsn < state.buffer.beginLsn) return readFromPeer(draft, acceptor, at, limitLsn);
+    if (at.nextLsn < state.buffer.beginLsn) {
+      // Where there is nobody, again when somebody is connected.
+      if (at.read === null) readFromPeer(draft, acceptor, at, limitLsn);
+      return;
+    }
     const slice = sliceWal(state.buffer, {
       fromLsn: at.nextLsn,
       knownRecordEndLsn: at.sentRecordEndLsn,
@@ -186,17 +190,25 @@ function sendAppend(
   });
 }
 
-/** Asks the most advanced other acceptor that streams in this term; one request at a time per lagging acceptor. */
-function readFromPeer(draft: Draft, acceptor: AcceptorNumber, at: Streaming, limitLsn: Lsn): void {
-  if (at.read !== null) return;
+/**
+ * Asks the most advanced other acceptor that streams in this term, of those that are not `without` it; one request at a time
+ * per lagging acceptor. False when there is nobody to ask.
+ */
+function readFromPeer(
+  draft: Draft,
+  acceptor: AcceptorNumber,
+  at: Streaming,
+  limitLsn: Lsn,
+  without: readonly AcceptorNumber[] = [],
+): boolean {
   const { state } = draft;
   let from: AcceptorNumber | null = null;
   let best: Lsn = at.nextLsn;
   for (const peer of state.acceptors) {
     if (peer.number === acceptor || peer.at.phase !== 'streaming' || peer.flushLsn === null) continue;
-    if (peer.flushLsn > best) [from, best] = [peer.number, peer.flushLsn];
+    if (peer.flushLsn > best && !without.includes(peer.number)) [from, best] = [peer.number, peer.flushLsn];
   }
-  if (from === null) return; // asked again when one of them is connected
+  if (from === null) return false;
   const beginLsn = at.nextLsn;
   const message = {
     type: 'read',
@@ -205,7 +217,23 @@ function readFromPeer(draft: Draft, acceptor: AcceptorNumber, at: Streaming, lim
     bytesMax: Math.min(APPEND_BYTES_MAX, limitLsn - beginLsn),
   } as const;
   draft.messages.push({ acceptor: from, message });
-  setPhase(draft, acceptor, { ...at, read: { from, beginLsn } });
+  setPhase(draft, acceptor, { ...at, read: { from, beginLsn, without } });
+  return true;
+}
+
+/**
+ * `from` has none of it: it was trimmed there, and object storage has it not, or is out of reach. Another one is asked. Where
+ * nobody has it, the lagging acceptor is connected anew, which takes its time, and begins where what there is then allows;
+ * the others go on undisturbed.
+ */
+function onNothingRead(draft: Draft, from: AcceptorNumber, beginLsn: Lsn): void {
+  for (const { number, at, limitLsn } of draft.state.acceptors) {
+    if (at.phase !== 'streaming' || at.read?.from !== from || at.read.beginLsn !== beginLsn) continue;
+    const without = [...at.read.without, from];
+    if (readFromPeer(draft, number, { ...at, read: null }, limitLsn, without)) continue;
+    const detail = `no acceptor can give WAL at ${formatLsn(beginLsn)} for acceptor ${number}`;
+    draft.disconnects.push({ acceptor: number, reason: 'nothingToRead', detail });
+  }
 }
 
 export function onReadResponse(draft: Draft, from: AcceptorNumber, response: ReadResponse): void {
@@ -214,7 +242,8 @@ export function onReadResponse(draft: Draft, from: AcceptorNumber, response: Rea
   if (response.term < state.config.term) return protocolFault(draft, from, `WAL of term ${response.term}`);
   const recordEndLsn = response.recordEndLsn;
   const endLsn = lsnPlus(beginLsn, wal.length);
-  if (wal.length === 0 || recordEndLsn > endLsn || endLsn > state.buffer.endLsn) {
+  if (wal.length === 0) return onNothingRead(draft, from, beginLsn);
+  if (recordEndLsn > endLsn || endLsn > state.buffer.endLsn) {
     return protocolFault(draft, from, `WAL at ${beginLsn}: ${wal.length} bytes, record end ${recordEndLsn}`);
   }
   for (const { number, at } of state.acceptors) {

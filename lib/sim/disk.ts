@@ -140,8 +140,12 @@ export class Disk {
     }
   }
 
-  /** Drops local WAL before `lsn`. Durable with whatever is synced next, or not: it is in object storage. */
-  trim(lsn: number): void {
+  /**
+   * Drops local WAL before `lsn`, which is in object storage: that it is there was written before, so that no crash takes the
+   * one back without the other.
+   */
+  trim(lsn: Lsn): void {
+    if (lsn > this.log.backupLsn) this.log = { ...this.log, backupLsn: lsn };
     this.localBeginLsn = lsn;
     this.#rows = this.#rows.filter((row) => row.endLsn > lsn);
   }

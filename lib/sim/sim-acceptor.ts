@@ -220,11 +220,8 @@ export class SimAcceptor {
     const link = this.#links.get(connection);
     if (link === undefined) return;
     const found = this.#readWal(beginLsn, endLsn, bytesMax);
-    if (found === null) {
-      this.#refuse(connection, `outOfRange: WAL at ${at(beginLsn)} is not here any more`);
-      return;
-    }
-    link.toProposer({ type: 'wal', term, beginLsn, recordEndLsn: found.recordEndLsn, wal: found.wal });
+    const { wal, recordEndLsn } = found ?? { wal: new Uint8Array(0), recordEndLsn: beginLsn };
+    link.toProposer({ type: 'wal', term, beginLsn, recordEndLsn, wal });
   }
   /** From here, or from object storage, which may be out of reach. */
   #readWal(fromLsn: number, endLsn: number, bytesMax: number): { wal: Uint8Array; recordEndLsn: Lsn } | null {
@@ -346,7 +343,7 @@ export class SimAcceptor {
       { ...log, remoteConsistentLsn: checker.ingestedLsn as Lsn },
       { endLsn: log.writtenLsn, keptBytesMax: 4 * options.segmentBytes },
     );
-    const before = START + Math.floor((limit - START) / options.segmentBytes) * options.segmentBytes;
+    const before = (START + Math.floor((limit - START) / options.segmentBytes) * options.segmentBytes) as Lsn;
     if (before <= this.disk.localBeginLsn || before >= log.writtenLsn) return;
     this.#world.steps++;
     this.#world.trace?.(`a${this.number} trims up to ${at(before)}`);

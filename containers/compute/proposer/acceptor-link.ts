@@ -58,9 +58,9 @@ export class AcceptorLink {
   }
 
   /** Ends this connection because of what came over it; a new one is made. */
-  restart(reason: string): void {
+  restart(reason: string, when: 'soon' | 'later' = 'soon'): void {
     this.lastFailure = reason;
-    this.#drop(this.#socket, PAUSE_FIRST_MS);
+    this.#drop(this.#socket, when === 'soon' ? PAUSE_FIRST_MS : PAUSE_MAX_MS);
   }
 
   /** Ends the connection in order; resolves when the other side has taken note. */

@@ -316,7 +316,8 @@ export class Proposer extends EventEmitter<ProposerEvents> {
     this.#announceSoon(before);
     if (state.phase === 'leading') this.#leading.resolve();
     for (const { acceptor, reason, detail } of disconnects) {
-      this.#links.get(acceptor)?.restart(reason === 'fault' ? `broke the protocol: ${detail}` : detail);
+      const why = reason === 'fault' ? `broke the protocol: ${detail}` : detail;
+      this.#links.get(acceptor)?.restart(why, reason === 'nothingToRead' ? 'later' : 'soon');
     }
     if (state.configuration !== before.configuration) this.#followConfiguration();
     if (wantsWal(state)) this.#replication?.resume();
