@@ -1,9 +1,26 @@
-/** A hash of everything in a value: numbers, strings, arrays, maps and plain objects, in 53 bits. */
-import type { Small } from './explore.ts';
+/**
+ * A hash of a small world's state (53 bits), which is the same where states differ only in what nothing depends on:
+ *
+ *   the acceptors' numbers           a column for each, with what the proposers know of it; columns are sorted
+ *   the slots that processes run in  they are put in order; where that is open, the least hash of all orders counts
+ *   what a superseded process knew   only its term is left, above which its slot may start again
+ *
+ * Left out is also what does not differ within one world (configuration), and what no log depends on: who backs up, what was told
+ * of it, who trails, the votes of a process that was elected.
+ */
+import type { AcceptorLog } from '../consensus/acceptor-state.ts';
+import type { Vote } from '../consensus/messages.ts';
+import type { AcceptorPhase, ProposerState } from '../consensus/proposer-state.ts';
+import type { TermHistory } from '../consensus/term-history.ts';
+import { processOf, slotOf, type Small } from './small-world.ts';
 
 let low = 0;
 let high = 0;
-
+function reset(): void {
+  low = 0x2545f491;
+  high = 0x41c64e6d;
+}
+const result = (): number => (high >>> 11) * 2 ** 32 + (low >>> 0);
 function mix(value: number): void {
   low = Math.imul(low ^ value, 0x9e3779b1);
   low ^= low >>> 15;
@@ -11,114 +28,133 @@ function mix(value: number): void {
   high ^= high >>> 13;
   high = (high + low) | 0;
 }
-function mixString(text: string): void {
-  mix(text.length);
-  for (let i = 0; i < text.length; i++) mix(text.charCodeAt(i));
-}
 
-function mixValue(value: unknown): void {
-  switch (typeof value) {
-    case 'number':
-      mix(value | 0);
-      return;
-    case 'string':
-      mixString(value);
-      return;
-    case 'boolean':
-      mix(value ? 2 : 3);
-      return;
-    case 'object':
-      if (value === null) mix(5);
-      else mixObject(value);
-      return;
+/** Where each slot stands in the order that is being hashed. */
+type Places = readonly number[];
+const renamed = (process: number, places: Places): number =>
+  processOf(places[slotOf(process)], process % processOf(0, 0));
+
+function mixWal(wal: string, places: Places): void {
+  mix(wal.length);
+  for (let i = 0; i < wal.length; i++) mix(renamed(wal.charCodeAt(i), places));
+}
+function mixHistory(history: TermHistory): void {
+  mix(history.length);
+  for (const { term, lsn } of history) {
+    mix(term);
+    mix(lsn);
+  }
+}
+function mixLog(
+  { term, votedFor, history, flushLsn, writtenLsn, commitLsn }: AcceptorLog,
+  places: Places,
+): void {
+  mix(term);
+  mix(votedFor === null ? -1 : renamed(Number.parseInt(votedFor, 16), places));
+  mixHistory(history);
+  mix(flushLsn);
+  mix(writtenLsn);
+  mix(commitLsn);
+}
+function mixVote({ given, term, flushLsn, commitLsn, history }: Vote): void {
+  mix(given ? 1 : 0);
+  mix(term);
+  mix(flushLsn);
+  mix(commitLsn);
+  mixHistory(history);
+}
+function mixPhase(at: AcceptorPhase, commitLsn: number): void {
+  switch (at.phase) {
+    case 'disconnected':
+      return mix(1);
+    case 'voted':
+      mix(2);
+      return mixVote(at.vote);
+    case 'streaming':
+      mix(3);
+      mix(at.nextLsn);
+      mix(at.writtenLsn);
+      mix(at.sentRecordEndLsn);
+      return mix(at.toldCommitLsn < commitLsn ? 1 : 0);
     default:
-      mix(7);
-  }
-}
-/** What never differs between the states of one world, and who backs up, which no log depends on. */
-const LEFT_OUT = new Set([
-  'configuration',
-  'backupBy',
-  'backupLsn',
-  'toldBackupBy',
-  'toldBackupLsn',
-  'truncateLsn',
-  'toldCommitLsn',
-]);
-
-function mixObject(value: object): void {
-  if (Array.isArray(value) || value instanceof Uint8Array) {
-    mix(value.length + 11);
-    for (let i = 0; i < value.length; i++) mixValue(value[i]);
-  } else if (value instanceof Map) {
-    mix(value.size + 13);
-    for (const key of [...(value.keys() as Iterable<number>)].sort((a, b) => a - b)) {
-      mix(key);
-      mixValue(value.get(key));
-    }
-  } else {
-    for (const key in value) {
-      if (LEFT_OUT.has(key)) continue;
-      mix(key.length * 31 + key.charCodeAt(0));
-      mixValue((value as Record<string, unknown>)[key]);
-    }
+      throw new RangeError(`a link at rest while ${at.phase}`);
   }
 }
 
-/** What acceptor `a` is and what the proposers know of it and have under way to it. */
-function hashColumn(state: Small, a: number): number {
+/** What acceptor `a` is, and what the proposers know of it. */
+function hashColumn(
+  { acceptors, proposers }: Small,
+  a: number,
+  order: readonly number[],
+  places: Places,
+): number {
   reset();
-  const { state: acceptor, wal } = state.acceptors[a];
-  mixValue(acceptor.log);
-  mixValue(acceptor.connections);
-  mix(acceptor.writing ?? -1);
-  mixString(wal);
-  for (let p = 0; p < state.proposers.length; p++) {
-    const proposer = state.proposers[p];
+  const { state, wal } = acceptors[a];
+  mixLog(state.log, places);
+  mixWal(wal, places);
+  mix(state.writing === null ? -1 : places[state.writing]);
+  for (const slot of order) {
+    mix(state.connections.has(slot) ? 1 : 0);
+    const proposer = proposers[slot];
     if (proposer === null || proposer.phase === 'superseded') continue;
-    mixValue(state.links[p][a]);
     const { at, flushLsn } = proposer.acceptors[a];
-    mixValue(at);
+    mixPhase(at, proposer.commitLsn);
     mix(flushLsn ?? -1);
-    if (proposer.phase === 'campaign') mixValue(proposer.votes.get(a + 1));
   }
   return result();
 }
+function mixProposer(proposer: ProposerState | null): void {
+  if (proposer === null) return mix(-1);
+  const { phase, config, history, termStartLsn, commitLsn, buffer } = proposer;
+  mix(config.term);
+  if (phase === 'superseded') return mix(1);
+  if (phase === 'campaign') return mix(2);
+  mix(phase === 'leading' ? 3 : 4);
+  mixHistory(history);
+  mix(termStartLsn);
+  mix(commitLsn);
+  mix(buffer.beginLsn);
+  mix(buffer.endLsn);
+}
 
-/** The same for states that differ in nothing but the acceptors' numbers. */
-export function hashOf(state: Small): number {
-  const columns = state.acceptors.map((_, a) => hashColumn(state, a));
-  const reads = state.proposers.some(
-    (proposer) => proposer?.acceptors.some(({ at }) => at.phase === 'streaming' && at.read !== null) ?? false,
-  );
-  // A read names another acceptor: then their order is kept.
-  if (!reads) columns.sort((a, b) => a - b);
+function hashInOrder(state: Small, order: readonly number[]): number {
+  const places = order.map((_, slot) => order.indexOf(slot));
+  const columns = state.acceptors.map((_, a) => hashColumn(state, a, order, places));
+  columns.sort((a, b) => a - b);
   reset();
-  mix(reads ? 1 : 2);
   for (const column of columns) {
     mix(column | 0);
     mix(Math.floor(column / 2 ** 32));
   }
-  for (const proposer of state.proposers) {
-    if (proposer === null) mix(-1);
-    else if (proposer.phase === 'superseded') mix(proposer.config.term - 100);
-    else {
-      mix(proposer.config.term);
-      mixString(proposer.phase);
-      if (proposer.phase === 'campaign') continue;
-      mixValue(proposer.history);
-      mix(proposer.termStartLsn);
-      mix(proposer.commitLsn);
-      mixValue(proposer.buffer);
-    }
+  for (const slot of order) mixProposer(state.proposers[slot]);
+  for (const leader of state.leaders) {
+    mix(leader === null ? -1 : renamed(leader.process, places));
+    if (leader !== null) mixWal(leader.wal, places);
   }
-  mixValue(state.leaders);
-  mixString(state.committed);
+  mixWal(state.committed, places);
   return result();
 }
 
-function reset(): void {
-  low = 0x2545f491;
-  high = 0x41c64e6d;
+/** Every order of so many slots. */
+export function ordersOf(slots: number): readonly (readonly number[])[] {
+  if (slots === 0) return [[]];
+  return ordersOf(slots - 1).flatMap((rest) =>
+    Array.from({ length: slots }, (_, at) => [...rest.slice(0, at), slots - 1, ...rest.slice(at)]),
+  );
 }
-const result = (): number => (high >>> 11) * 2 ** 32 + (low >>> 0);
+
+const PHASES = ['campaign', 'recovering', 'leading', 'left', 'superseded'] as const;
+/** Slots are hashed in ascending order of it; where it is the same for several, in every order. */
+const rankOf = (proposer: ProposerState | null): number =>
+  proposer === null ? -1 : proposer.config.term * PHASES.length + PHASES.indexOf(proposer.phase);
+
+/** `orders`: `ordersOf` its slots. */
+export function hashOf(state: Small, orders: readonly (readonly number[])[]): number {
+  const ranks = state.proposers.map(rankOf);
+  let least = Infinity;
+  for (const order of orders) {
+    if (order.some((slot, at) => at > 0 && ranks[slot] < ranks[order[at - 1]])) continue;
+    least = Math.min(least, hashInOrder(state, order));
+  }
+  return least;
+}

@@ -3,7 +3,7 @@
  * (lib/sim/explore.ts), and how many they are.
  */
 import { Command, InvalidArgumentError } from 'commander';
-import { explore, type Bounds } from '../../lib/sim/explore.ts';
+import { explore, type ExploreOptions } from '../../lib/sim/explore.ts';
 
 const count = (text: string): number => {
   const value = Number(text);
@@ -17,10 +17,15 @@ new Command('explore')
   .option('--terms <n>', 'a process starts in any of them', count, 2)
   .option('--entries <n>', 'in a log', count, 1)
   .option('--states-max <n>', 'give up beyond', count, 10_000_000)
-  .action((bounds: Bounds) => {
+  .action((bounds: ExploreOptions) => {
     const began = performance.now();
-    const explored = explore(bounds);
-    console.log({ ...explored, seconds: Math.round((performance.now() - began) / 100) / 10 });
+    const cpu = process.cpuUsage();
+    const seconds = (): number => Math.round((performance.now() - began) / 100) / 10;
+    const onProgress = (states: number, waiting: number): void =>
+      console.error(`${states} states, ${waiting} waiting, ${seconds()} s`);
+    const explored = explore({ ...bounds, onProgress });
+    const { user, system } = process.cpuUsage(cpu);
+    console.log({ ...explored, seconds: seconds(), cpuSeconds: Math.round((user + system) / 1e5) / 10 });
     process.exitCode = explored.complete ? 0 : 1;
   })
   .parse();

@@ -10,6 +10,7 @@
  *   > join a4                    another acceptor, empty
  *   > configure a1 2 1,2,3 2,3,4 the control plane's configuration 2: members, and who is to take over
  *   > backup a1 300              300 bytes are in object storage, a1 hears
+ *   > trim a1 300              the acceptor has its first 300 bytes nowhere any more
  *   > leave p1   > kill p1   > crash a1   > show
  *
  * EBB_TRANSCRIPTS=write writes what happens now into the files, for a person to read and approve.
@@ -73,6 +74,8 @@ function run(world: World, line: string): void {
     }
     case 'backup':
       return world.backedUp(number(first), Number(rest[0]));
+    case 'trim':
+      return world.trim(number(first), Number(rest[0]));
     case 'leave':
       return world.leave(number(first));
     case 'kill':

@@ -42,6 +42,8 @@ interface Acceptor {
   wal: Uint8Array;
   /** Record ends by which the rows end, for reads. */
   rows: { endLsn: Lsn; recordEndLsn: Lsn }[];
+  /** From START on, which nobody gets from here. */
+  trimmedBytes: number;
 }
 interface Proposer {
   state: ProposerState;
@@ -76,7 +78,7 @@ export class World {
     for (let n = 1; n <= acceptors; n++) {
       const durable = emptyLog(START);
       const state = startAcceptor(TIMELINE, n, durable);
-      this.acceptors.set(n, { state, durable, wal: new Uint8Array(0), rows: [] });
+      this.acceptors.set(n, { state, durable, wal: new Uint8Array(0), rows: [], trimmedBytes: 0 });
     }
   }
 
@@ -129,7 +131,7 @@ export class World {
   join(acceptor: number): void {
     const durable = emptyLog(START);
     const state = startAcceptor(TIMELINE, acceptor, durable);
-    this.acceptors.set(acceptor, { state, durable, wal: new Uint8Array(0), rows: [] });
+    this.acceptors.set(acceptor, { state, durable, wal: new Uint8Array(0), rows: [], trimmedBytes: 0 });
   }
   /** The control plane tells an acceptor a configuration. */
   configure(acceptor: number, configuration: Configuration): void {
@@ -138,6 +140,11 @@ export class World {
   /** So many bytes from START on are in object storage, an acceptor hears. */
   backedUp(acceptor: number, bytes: number): void {
     this.#stepAcceptor(acceptor, { type: 'backedUp', backupLsn: lsnPlus(START, bytes) });
+  }
+
+  /** So many bytes from START on are not here any more, and object storage is out of reach. */
+  trim(acceptor: number, bytes: number): void {
+    this.acceptors.get(acceptor)!.trimmedBytes = bytes;
   }
 
   /** Storage takes so many bytes from START on. */
@@ -253,7 +260,8 @@ export class World {
       this.links.get(connection)?.toProposer.push(encodeAcceptorMessage(message).slice());
     }
     for (const read of output.reads) {
-      const row = it.rows.find(({ endLsn }) => endLsn > read.beginLsn);
+      const isHere = read.beginLsn - START >= it.trimmedBytes;
+      const row = isHere ? it.rows.find(({ endLsn }) => endLsn > read.beginLsn) : undefined;
       const wal = it.wal.slice(read.beginLsn - START, row === undefined ? 0 : row.endLsn - START);
       const recordEndLsn = row?.recordEndLsn ?? read.beginLsn;
       const message = { type: 'wal', term: read.term, beginLsn: read.beginLsn, recordEndLsn, wal } as const;
