@@ -5,9 +5,11 @@
 import type { AcceptorOutput, AcceptorState } from '../consensus/acceptor-state.ts';
 import { isMajority } from '../consensus/configuration.ts';
 import { stepAcceptor } from '../consensus/acceptor.ts';
+import { logHead } from '../consensus/log-head.ts';
 import { stepMembership } from '../consensus/membership.ts';
 import type { ProposerState } from '../consensus/proposer-state.ts';
 import { stepProposer } from '../consensus/proposer.ts';
+import { lastTermOf, upTo } from '../consensus/term-history.ts';
 import { trimLimit } from '../consensus/trimming.ts';
 import type { Lsn } from '../postgres/lsn.ts';
 import { PRODUCTION, type Seams } from './seams.ts';
@@ -235,6 +237,27 @@ export const BUGS: Record<string, Bug> = {
     what: 'the configuration is not stored',
     seeds: 300,
     seams: { stored: (writes) => writes.filter((write) => write.type !== 'configuration') },
+  },
+  'head-of-mixed-terms': {
+    what: 'what two safekeepers have counts as the head, whichever terms wrote it',
+    seeds: 3000,
+    seams: {
+      logHead: (reaches) => {
+        const lastTerm = Math.max(...reaches.map((reach) => reach.lastTerm));
+        return logHead(reaches.map((reach) => ({ ...reach, lastTerm })));
+      },
+    },
+  },
+  'learns-for-another-term': {
+    what: 'a safekeeper takes what is committed in another term than its own as committed',
+    seeds: 3000,
+    seams: {
+      stepAcceptor: (state, input) => {
+        if (input.type !== 'committed') return stepAcceptor(state, input);
+        const term = lastTermOf(upTo(state.log.history, state.log.flushLsn));
+        return stepAcceptor(state, { ...input, term });
+      },
+    },
   },
   'torn-transaction': {
     what: 'the cut of a tail and the new term history are not one transaction',

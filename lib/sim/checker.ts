@@ -7,6 +7,7 @@
  */
 import type { AcceptorLog } from '../consensus/acceptor-state.ts';
 import { isMajority, type AcceptorNumber, type Configuration } from '../consensus/configuration.ts';
+import type { LogHead } from '../consensus/log-head.ts';
 import type { AcceptorMessage } from '../consensus/messages.ts';
 import { lastTermOf, upTo, type TermHistory } from '../consensus/term-history.ts';
 import { LOG_BYTES_MAX, type Disk } from './disk.ts';
@@ -212,6 +213,25 @@ export class Checker {
     const { disk } = this.#holders.get(number)!;
     const from = Math.max(fromLsn, disk.localBeginLsn);
     this.#compare(4, `a${number}`, disk.wal, this.committed, this.#at(from), this.#at(commitLsn));
+  }
+
+  /** Three safekeepers, or two of them, have said where the log ends; `acknowledgedLsn` was committed before they were asked. */
+  headTold({ term, committedLsn, advancedLsn, settled }: LogHead, acknowledgedLsn: number): void {
+    if (settled && committedLsn < acknowledgedLsn) {
+      throw new Violation(
+        18,
+        `the head is told as @${this.#at(committedLsn)}, @${this.#at(acknowledgedLsn)} was committed`,
+      );
+    }
+    if (advancedLsn < acknowledgedLsn) {
+      throw new Violation(18, `the longest log lacks what was committed up to @${this.#at(acknowledgedLsn)}`);
+    }
+    if (committedLsn <= this.committedLsn) return;
+    // What is told is as good as committed from now on.
+    const leader = this.leaders.get(term);
+    if (leader === undefined)
+      throw new Violation(18, `the head is told of term ${term}, which has no leader`);
+    this.commits(leader.proposer, term, this.startLsn, committedLsn);
   }
 
   synced(number: AcceptorNumber): void {

@@ -27,6 +27,7 @@ export interface SimOptions {
   replaceEvery: number;
   coordinatorCrashEvery: number;
   roomEvery: number;
+  askEvery: number;
   /** One in so many requests to the object store fails, and of control messages is lost, or comes twice. */
   storeFailsOnceIn: number;
   controlLostOnceIn: number;
@@ -66,6 +67,7 @@ export function drawOptions(random: Random): SimOptions {
     replaceEvery: often(200, 900, 2),
     coordinatorCrashEvery: often(200, 900, 2),
     roomEvery: often(200, 900, 3),
+    askEvery: often(60, 600, 3),
     storeFailsOnceIn: random.pick([0, 10, 3]),
     controlLostOnceIn: random.pick([0, 10, 4]),
   };

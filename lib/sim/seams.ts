@@ -4,6 +4,7 @@
  */
 import { stepAcceptor, type AcceptorLog, type AcceptorWrite } from '../consensus/acceptor.ts';
 import type { Lsn } from '../postgres/lsn.ts';
+import { logHead } from '../consensus/log-head.ts';
 import { stepMembership } from '../consensus/membership.ts';
 import { stepProposer } from '../consensus/proposer.ts';
 import { trimLimit } from '../consensus/trimming.ts';
@@ -13,6 +14,7 @@ export interface Seams {
   stepProposer: typeof stepProposer;
   stepMembership: typeof stepMembership;
   trimLimit: typeof trimLimit;
+  logHead: typeof logHead;
   /** What of a transaction's writes reaches the disk. */
   stored(writes: readonly AcceptorWrite[]): readonly AcceptorWrite[];
   /** Up to where a safekeeper thinks that it may copy. */
@@ -30,6 +32,7 @@ export const PRODUCTION: Seams = {
   stepProposer,
   stepMembership,
   trimLimit,
+  logHead,
   stored: (writes) => writes,
   backupEnd: (log) => log.commitLsn,
   answersAfterSync: true,

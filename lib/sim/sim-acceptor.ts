@@ -14,6 +14,7 @@ import type {
 } from '../consensus/acceptor-state.ts';
 import { backupDuty } from '../consensus/backup.ts';
 import type { AcceptorNumber, Configuration } from '../consensus/configuration.ts';
+import { reachOf, type LogReach } from '../consensus/log-head.ts';
 import { NO_LIMIT, type AcceptorMessage, type ProposerMessage } from '../consensus/messages.ts';
 import { lsnPlus, type Lsn } from '../postgres/lsn.ts';
 import { Disk } from './disk.ts';
@@ -50,6 +51,8 @@ export class SimAcceptor {
   #attachments: Attachments;
   #copying = false;
   #waiters: { generation: number; answer: (status: AcceptorStatus) => void }[] = [];
+  /** To be answered after the sync. */
+  #asked: (() => void)[] = [];
   nextConnection = 1;
   /** Proposers from this number on cannot reach it: a partition. */
   hiddenFrom = Number.MAX_SAFE_INTEGER;
@@ -86,6 +89,16 @@ export class SimAcceptor {
   }
   backedUp(backupLsn: Lsn): void {
     if (!this.down && !this.removed) this.#take({ type: 'backedUp', backupLsn });
+  }
+  /** The control plane asks how far the log reaches; what is told is durable by then. */
+  reach(answer: (reach: LogReach) => void): void {
+    if (this.down || this.removed) return;
+    const reach = reachOf(this.state.log);
+    if (this.#syncing) this.#asked.push(() => answer(reach));
+    else answer(reach);
+  }
+  learnCommit(term: number, commitLsn: Lsn): void {
+    this.#take({ type: 'committed', term, commitLsn });
   }
   room(limitLsn: Lsn): void {
     if (!this.down && !this.removed) this.#take({ type: 'room', limitLsn });
@@ -166,6 +179,7 @@ export class SimAcceptor {
       this.disk.sync();
       this.#syncing = false;
       checker.synced(this.number);
+      for (const answer of this.#asked.splice(0)) answer();
       this.#savePositionsSoon();
       finish();
       if (this.#queue.length > 0 && !this.#syncing) this.#runBatch();
@@ -389,6 +403,7 @@ export class SimAcceptor {
     this.#positionsTimer = false;
     this.#copying = false;
     this.#waiters = [];
+    this.#asked = [];
     this.#life++;
   }
 

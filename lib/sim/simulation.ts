@@ -10,6 +10,7 @@ import { drawOptions, type SimOptions } from './options.ts';
 import { Random } from './random.ts';
 import { PRODUCTION, type Seams } from './seams.ts';
 import { SimAcceptor, someRoom } from './sim-acceptor.ts';
+import { askForHead } from './sim-asker.ts';
 import { SimCoordinator } from './sim-coordinator.ts';
 import { SimProposer } from './sim-proposer.ts';
 import { at, fault, START, type World } from './world.ts';
@@ -97,6 +98,9 @@ class Simulation implements World {
       if (this.faulty || this.random.once(4)) this.#somebody()?.write();
     });
     this.#every(25, () => this.#pageserver());
+    this.#every(options.askEvery, () => {
+      if (askForHead(this)) this.faults['heads asked for'] = (this.faults['heads asked for'] ?? 0) + 1;
+    });
     // A timeline is not left without a compute for long.
     this.#every(150, () => {
       if (this.proposers.size === 0) this.#propose();

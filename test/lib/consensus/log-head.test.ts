@@ -1,4 +1,4 @@
-/** Where the head is, from what safekeepers answer. Random runs of the real consensus ask too (random-runs.test.ts, World.tellHead). */
+/** Where the head is, from what safekeepers answer. The simulator asks the real consensus (lib/sim/sim-asker.ts). */
 import { expect, test } from 'vitest';
 import { logHead, type LogReach } from '../../../lib/consensus/log-head.ts';
 

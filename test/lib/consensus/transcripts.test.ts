@@ -19,7 +19,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { at } from '../../../lib/sim/world.ts';
-import { showAcceptor, World } from './world.ts';
+import { showAcceptor, World } from './transcript-world.ts';
 
 const folder = fileURLToPath(new URL('transcripts/', import.meta.url));
 

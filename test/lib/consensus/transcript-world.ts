@@ -5,7 +5,6 @@
  * what was written, but for positions, which a crash takes back to what was last made durable with something
  * else. After each step the world checks that no committed byte is lost or different, anywhere that it matters.
  */
-import { logHead, reachOf } from '../../../lib/consensus/log-head.ts';
 import {
   emptyLog,
   needsSync,
@@ -201,34 +200,6 @@ export class World {
       for (const { proposer } of this.links.values()) this.announce(proposer);
       quiet = [...this.links.values()].every((link) => !chosen(link) || link.toAcceptor.length === 0);
     }
-  }
-
-  /**
-   * Somebody asks some acceptors where the log ends, and tells all of them what is committed by their answers. From then on
-   * that is committed like anything else: `check` finds it if it is ever lost or was none.
-   */
-  tellHead(asked: readonly number[]): void {
-    const head = logHead(asked.map((n) => reachOf(this.acceptors.get(n)!.state.log)));
-    if (head === null) return;
-    const length = head.committedLsn - START;
-    if (head.settled && length < this.committed.length) throw new Error('the head lacks what was committed');
-    if (head.advancedLsn - START < this.committed.length)
-      throw new Error('the longest log lacks what was committed');
-    if (length > this.committed.length) {
-      const holder = asked
-        .map((n) => this.acceptors.get(n)!)
-        .find(({ state }) => {
-          const { lastTerm, flushLsn } = reachOf(state.log);
-          return lastTerm === head.term && flushLsn >= head.committedLsn;
-        });
-      if (holder === undefined) throw new Error('committed, and nobody has it');
-      for (const [i, byte] of this.committed.entries())
-        if (holder.wal[i] !== byte) throw new Error(`committed byte ${i} changed`);
-      this.committed = holder.wal.slice(0, length);
-    }
-    this.log.push(`the head is ${at(head.committedLsn)}`);
-    for (const n of this.acceptors.keys())
-      this.#stepAcceptor(n, { type: 'committed', term: head.term, commitLsn: head.committedLsn });
   }
 
   #stepAcceptor(number: number, input: AcceptorInput): void {
