@@ -11,6 +11,7 @@
 import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import {
   level1End,
+  mergeableLevel0,
   planMerge,
   tilesAt,
   wantsImage,
@@ -78,16 +79,20 @@ export class Compactor {
     this.kick();
   }
   /**
-   * Null while ingest may go on. So many level-0 deltas wait to be merged that reads suffer: resolves when they are fewer. With
-   * compaction failing nobody waits for it.
+   * Null while ingest may go on. So many level-0 deltas wait to be merged that reads suffer: resolves when they are fewer. Nobody
+   * waits for a compaction that fails, nor for deltas that it cannot have yet because object storage is away.
    */
   room(): Promise<void> | null {
-    return this.#hasRoom() ? null : new Promise((resolve) => this.#waiting.push(resolve));
+    if (this.#hasRoom()) return null;
+    this.kick();
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
   #hasRoom(): boolean {
     const { settings, lineage } = this.#options;
-    const isHopeless = this.#stopped || this.#breaker.failures > 0;
-    return isHopeless || lineage.stack.map.level0Count < settings.level0Stall;
+    const { map } = lineage.stack;
+    const most = Math.max(settings.level0Stall, settings.level0Max);
+    if (this.#stopped || this.#breaker.failures > 0 || map.level0Count < most) return true;
+    return mergeableLevel0(map).length < most;
   }
   #progressed(): void {
     if (this.#hasRoom()) for (const resolve of this.#waiting.splice(0)) resolve();

@@ -67,9 +67,10 @@ export class Flusher {
   kick(): void {
     if (!this.#flushing && !this.#stopped) this.#flushRun = this.#flushAll();
   }
-  /** Resolves when few enough layers are frozen for ingest to go on. */
-  room(): Promise<void> {
-    return this.#until(() => this.#options.stack.frozen.length < FROZEN_MAX);
+  /** Null while ingest may go on. So many layers are frozen that memory is short: resolves when they are fewer. */
+  room(): Promise<void> | null {
+    const hasRoom = (): boolean => this.#options.stack.frozen.length < FROZEN_MAX;
+    return hasRoom() ? null : this.#until(hasRoom);
   }
   /** Resolves when all that was frozen is uploaded. Rejects when it is stopped or superseded before. */
   drained(): Promise<void> {

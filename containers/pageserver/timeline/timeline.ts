@@ -243,7 +243,7 @@ export class Timeline {
       stack: this.#stack,
       view: (at) => this.view(at),
       onAdvance: () => this.#advanced(),
-      pause: () => (this.#stack.frozen.length === 0 ? this.#compactor.room() : this.#flusher.room()),
+      pause: () => this.#flusher.room() ?? this.#compactor.room(),
       metrics: this.#context.metrics,
     });
   }

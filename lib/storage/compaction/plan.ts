@@ -50,10 +50,15 @@ const INPUTS_MAX = 32;
 const deltaOf = (layer: PlannedLayer): DeltaDescriptor => layer.descriptor as DeltaDescriptor;
 const bytesOf = (layers: readonly PlannedLayer[]): number => layers.reduce((sum, { size }) => sum + size, 0);
 
-export function planMerge<L extends PlannedLayer>(map: LayerMap<L>, settings: PlanSettings): Merge<L> | null {
+/** Oldest first, as far as all of them are in object storage. */
+export function mergeableLevel0<L extends PlannedLayer>(map: LayerMap<L>): L[] {
   const level0 = map.level0();
   const pending = level0.findIndex((layer) => !layer.isUploaded);
-  const inputs = (pending < 0 ? level0 : level0.slice(0, pending)).slice(0, INPUTS_MAX);
+  return pending < 0 ? level0 : level0.slice(0, pending);
+}
+
+export function planMerge<L extends PlannedLayer>(map: LayerMap<L>, settings: PlanSettings): Merge<L> | null {
+  const inputs = mergeableLevel0(map).slice(0, INPUTS_MAX);
   if (inputs.length < settings.level0Max) return null;
   const { endLsn } = deltaOf(inputs[inputs.length - 1]);
   let { startLsn } = deltaOf(inputs[0]);

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { CompactionThread } from '../../../../containers/pageserver/maintenance/compaction-thread.ts';
 import { CompactionError } from '../../../../containers/pageserver/maintenance/job.ts';
 import { runJob } from '../../../../containers/pageserver/maintenance/run-job.ts';
+import { withFaults } from '../../../../containers/pageserver/remote/faults.ts';
 import { MemoryStorage } from '../../../../containers/pageserver/remote/memory.ts';
 import type { TimelineSettings } from '../../../../containers/pageserver/timeline/context.ts';
 import { Timeline } from '../../../../containers/pageserver/timeline/timeline.ts';
@@ -11,6 +12,8 @@ import type { MemoryStore } from '../../../support/memory-store.ts';
 import { expectSame, idle, someWal } from './some-wal.ts';
 import { FakeSafekeepers, modelOf, spec, testContext, type TestContext } from './support.ts';
 import type { WalBuilder } from './wal-builder.ts';
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** History is dropped as soon as it is 200 kB back, at once when nothing comes any more. */
 const EAGER: Partial<TimelineSettings> = {
@@ -233,6 +236,44 @@ describe('compaction', () => {
     await idle(timeline);
     expect(context.errors.every(({ what }) => what === 'compaction')).toBe(true);
     for (const at of all.wal.ends.slice(-20)) await expectSame(timeline, all.model, at);
+  });
+
+  test('that does not get done holds ingest back, also beside a flush; a stop ends both', async () => {
+    const all = await world(600);
+    const compaction: TestContext['compaction'] = {
+      run: (_, signal) =>
+        new Promise((_resolve, reject) =>
+          signal.addEventListener('abort', () => reject(new CompactionError('cancelled', 'stopped'))),
+        ),
+    };
+    const settings = { openLayerBytesMax: 50_000, level0Max: 2, level0Stall: 3 };
+    const { timeline } = await attach(all, 1, { compaction, settings });
+    all.safekeepers.commit();
+    const level0 = () => layersOf(timeline).filter((name) => /^0{36}-f{36}__.{16}-.{16}-/.test(name)).length;
+    while (level0() < 3) await sleep(1);
+    await sleep(100);
+    const at = timeline.ingestedLsn;
+    await sleep(100);
+    expect(timeline.ingestedLsn).toBe(at);
+    expect(at).toBeLessThan(all.wal.endLsn);
+    // Two more may have been frozen by then.
+    expect(level0()).toBeLessThanOrEqual(5);
+    await expectSame(timeline, all.model, at);
+    await timeline.stop();
+  });
+
+  test('does not hold ingest back for layers that object storage does not take', async () => {
+    const all = await world();
+    const faulty = withFaults(all.storage, { random: Math.random, sleep: () => sleep(1) });
+    const settings = { openLayerBytesMax: 50_000, level0Max: 2, level0Stall: 3 };
+    const { timeline } = await attach(all, 1, { storage: faulty, settings });
+    faulty.faults = { ...faulty.faults, down: 1 };
+    all.safekeepers.commit();
+    await timeline.waitFor(all.wal.endLsn);
+    await expectSame(timeline, all.model, all.wal.endLsn);
+    faulty.faults = { ...faulty.faults, down: 0 };
+    await idle(timeline);
+    await expectSame(timeline, all.model, all.wal.endLsn);
   });
 
   test('is done by a thread, which is started anew when it dies', async () => {
