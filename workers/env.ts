@@ -26,6 +26,8 @@ export interface Env extends RetentionEnv {
   MOCK_AUTHENTICATION_SECRET: string;
   /** Default of an endpoint's `suspend_timeout_seconds`; '0' never. */
   SUSPEND_AFTER_SECONDS: string;
+  /** WAL that the pageserver may be behind before commits wait for it; unset, as the compute likes. */
+  INGEST_LAG_BYTES_MAX?: string;
   /** `host:port` that connection URIs name, for Postgres's protocol over TCP. */
   POSTGRES_HOST: string;
 }

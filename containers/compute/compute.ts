@@ -23,6 +23,7 @@ import { IdleWatch } from './idle.ts';
 import { openSocket as openSocketByHttp, type OpenSocket } from './outbound-socket.ts';
 import type { LogLine } from './postgres/server-log.ts';
 import { ADMIN_ROLE, socketPath } from './postgres/settings.ts';
+import { INGEST_LAG_BYTES_MAX, IngestLag } from './proposer/ingest-lag.ts';
 import { Proposer } from './proposer/proposer.ts';
 import { applyRoles, readRoles } from './roles/apply.ts';
 import type { RolesSpec } from './roles/plan.ts';
@@ -47,6 +48,7 @@ export class Compute {
   readonly #openSocket: OpenSocket;
   readonly #log: ComputeLog;
   readonly #proposer: Proposer;
+  readonly #lag: IngestLag;
   readonly #guard: CommitGuard;
   readonly #gateway: Gateway;
   readonly #idle: IdleWatch;
@@ -64,11 +66,18 @@ export class Compute {
     this.#config = config;
     this.#log = log;
     this.#openSocket = openSocket;
+    this.#lag = new IngestLag({
+      bytesMax: spec.ingestLagBytesMax ?? INGEST_LAG_BYTES_MAX,
+      onChange: () => this.#proposer.pace(),
+      connect: () => this.#booted?.pages.warmUp(),
+      log: (fields, message) => log.warn(fields, message),
+    });
     this.#proposer = new Proposer({
       timeline: spec.timeline,
       term: spec.term,
       configuration: spec.safekeepers,
       connect: (n) => openSocket(`ws://${HOST.safekeeper(placeOf(n))}/${n}`),
+      holds: (streamedLsn) => this.#lag.holds(streamedLsn),
       onRecord: (record) => this.#roles.observe(record),
       log: (message) => log.info({}, message),
     });
@@ -125,6 +134,7 @@ export class Compute {
       booted = await boot({
         config: this.#config,
         proposer: this.#proposer,
+        lag: this.#lag,
         openSocket: this.#openSocket,
         log: this.#log,
         onPostgresLog: (line) => this.#onPostgresLog(line),
@@ -197,6 +207,7 @@ export class Compute {
       processStartedAtMs: performance.timeOrigin,
       rolesApplied: booted?.rolesApplied ?? [],
       proposer: this.#proposer.describe(),
+      pageserver: this.#describeLag(),
       postgres: booted === null ? null : { pid: booted.postmaster.pid },
       dataDirectory:
         booted === null ? null : { mode: booted.directory.mode, ...booted.directory.statistics() },
@@ -204,6 +215,11 @@ export class Compute {
       sqlConnections: this.#sql.connections,
       idleMs: this.#idle.idleMs,
     };
+  }
+
+  #describeLag(): object {
+    const { ingestedLsn, ...rest } = this.#lag.status();
+    return { ingestedLsn: ingestedLsn === null ? null : formatLsn(ingestedLsn), ...rest };
   }
 
   // --- the ways out ----------------------------------------------------------------------------------------
@@ -266,6 +282,7 @@ export class Compute {
 
   #beginStop(): void {
     this.#state = 'stopping';
+    this.#lag.close();
     this.#idle.close();
     this.#roles.close();
     for (const timer of this.#timers) clearTimeout(timer);

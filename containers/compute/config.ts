@@ -6,7 +6,9 @@
  */
 import { join } from 'node:path';
 import { parseLsn } from '../../lib/postgres/lsn.ts';
+import { PROGRESS_BYTES } from '../../lib/protocol/pages.ts';
 import { CONTAINER_PORT, ENV, type ComputeSpec } from '../../lib/protocol/specs.ts';
+import { INGEST_LAG_BYTES_MAX } from './proposer/ingest-lag.ts';
 
 export interface ComputeConfig {
   spec: ComputeSpec;
@@ -68,6 +70,11 @@ function readSpec(text: string | undefined): ComputeSpec {
   if (spec.timeline.postgresMajor !== 18)
     throw new Error(`${ENV.spec}: Postgres ${String(spec.timeline.postgresMajor)}, this image has 18`);
   if (spec.sessionToken.length < 16) throw new Error(`${ENV.spec}: the session token is too short`);
+  const { ingestLagBytesMax = INGEST_LAG_BYTES_MAX } = spec;
+  if (!Number.isSafeInteger(ingestLagBytesMax) || ingestLagBytesMax < PROGRESS_BYTES)
+    throw new Error(
+      `${ENV.spec}: ingestLagBytesMax ${ingestLagBytesMax}, ${PROGRESS_BYTES} or more expected`,
+    );
   parseLsn(spec.timeline.startLsn);
   return spec;
 }

@@ -28,7 +28,13 @@ import type { Duplex } from 'node:stream';
 import type { Context, Hono } from 'hono';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { formatLsn, parseLsn, type Lsn } from '../../lib/postgres/lsn.ts';
-import { decodePageRequest, PAGES_MAX, type PageErrorCode, type PageRun } from '../../lib/protocol/pages.ts';
+import {
+  decodePageRequest,
+  encodePageResponse,
+  PAGES_MAX,
+  type PageErrorCode,
+  type PageRun,
+} from '../../lib/protocol/pages.ts';
 import type { TimelineSpec } from '../../lib/protocol/specs.ts';
 import { buildBootManifest } from '../../lib/storage/state/boot-manifest.ts';
 import { exposition, type Exposition } from './metrics/exposition.ts';
@@ -147,7 +153,9 @@ function servePages(
   attached.then(
     (timeline) => {
       if (socket.readyState !== socket.OPEN) return;
-      session = timeline.computeAttached();
+      session = timeline.computeAttached((progress) =>
+        send(encodePageResponse({ tag: 'progress', id: 0, ...progress })),
+      );
       socket.once('close', () => session?.close());
     },
     (error: unknown) => {

@@ -193,6 +193,7 @@ export class Compute extends DurableObject<Env> implements ComputeRpc {
       settings: config.settings,
       suspendAfterMs: config.suspendAfterMs,
       warmPages: this.ctx.storage.kv.get<string>(WARM_PAGES_KEY) ?? null,
+      ...(this.env.INGEST_LAG_BYTES_MAX && { ingestLagBytesMax: Number(this.env.INGEST_LAG_BYTES_MAX) }),
     };
     this.#noteActivity({ term, lastActiveAt: new Date().toISOString() });
     this.#applying = spec;

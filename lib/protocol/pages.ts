@@ -5,13 +5,15 @@
  *                                        2 boot:     u64 lsn
  *   response  u8 tag, u32 id, then       1 pages:    u32 n, n × u8 found, found pages of 8192 bytes in order
  *                                        2 boot:     u32 length, BootManifest as JSON, then the blobs
+ *                                        3 progress: u64 ingestedLsn, u64 remoteConsistentLsn; unasked, id 0
  *                                      255 error:    u32 length, {code, message} as JSON
  *   run       u8 kind, u32 a, u32 b, u32 c, u8 fork, u32 block, u32 count
  *             kind 0 relation: a, b, c = spcOid, dbOid, relNumber
  *             kind 1 SLRU:     a = SlruKind, b = segment number, c = 0; fork 0; block within the segment
  *
  * Integers are little-endian. Pages come back in the order asked for; a page that does not exist at that LSN
- * (beyond the end of its file) has found = 0 and no bytes. Answers may overtake each other; `id` pairs them.
+ * (beyond the end of its file) has found = 0 and no bytes. Answers may overtake each other; `id` pairs them. `progress`
+ * comes after the connection is made and whenever ingest has got on by PROGRESS_BYTES or more.
  */
 import type { Lsn } from '../postgres/lsn.ts';
 import { ByteReader, ByteWriter, MalformedMessage } from './bytes.ts';
@@ -19,6 +21,8 @@ import { ByteReader, ByteWriter, MalformedMessage } from './bytes.ts';
 export const PAGE_SIZE = 8192;
 /** Pages in one getPages. */
 export const PAGES_MAX = 1024;
+/** Bytes of WAL. */
+export const PROGRESS_BYTES = 1 << 20;
 const RUN_BYTES = 22;
 
 /** SLRU directories whose pages the pageserver keeps; the value is the wire's `a`. */
@@ -65,7 +69,8 @@ export type PageResponse =
       /** one entry per page asked for, null where it does not exist */ pages: (Uint8Array | null)[];
     }
   | { tag: 'boot'; id: number; manifest: BootManifest; blobs: Uint8Array }
-  | { tag: 'error'; id: number; code: PageErrorCode; message: string };
+  | { tag: 'error'; id: number; code: PageErrorCode; message: string }
+  | { tag: 'progress'; id: 0; ingestedLsn: Lsn; remoteConsistentLsn: Lsn };
 
 /** Blob reference: offset and length in the bytes after the manifest. */
 export type BlobRange = [offset: number, length: number];
@@ -206,6 +211,13 @@ export function encodePageResponse(response: PageResponse): Uint8Array {
         .text(JSON.stringify(response.manifest))
         .bytes(response.blobs)
         .done();
+    case 'progress':
+      return new ByteWriter(21)
+        .u8(3)
+        .u32(response.id)
+        .u53(response.ingestedLsn)
+        .u53(response.remoteConsistentLsn)
+        .done();
     case 'error':
       return new ByteWriter()
         .u8(255)
@@ -232,6 +244,12 @@ export function decodePageResponse(bytes: Uint8Array): PageResponse {
   if (tag === 2) {
     const manifest = JSON.parse(reader.text(256 << 20)) as BootManifest;
     return { tag: 'boot', id, manifest, blobs: reader.rest() };
+  }
+  if (tag === 3) {
+    if (id !== 0) throw new MalformedMessage(`progress with id ${id}: 0 expected`);
+    const [ingestedLsn, remoteConsistentLsn] = [reader.lsn(), reader.lsn()];
+    reader.end();
+    return { tag: 'progress', id, ingestedLsn, remoteConsistentLsn };
   }
   if (tag !== 255) throw new MalformedMessage(`page response of tag ${tag}`);
   const error = JSON.parse(reader.text(1 << 20)) as { code: PageErrorCode; message: string };

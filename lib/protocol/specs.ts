@@ -102,6 +102,8 @@ export interface ComputeSpec {
   settings: Record<string, string>;
   /** Ask to be suspended after so long without a client or a running query; 0 never. */
   suspendAfterMs: number;
+  /** WAL that the pageserver may be behind before commits wait for it; left out: as the compute likes. */
+  ingestLagBytesMax?: number;
   /** What the last session read first (base64 of lib/protocol/pages page runs), to be fetched in one go. */
   warmPages: string | null;
 }

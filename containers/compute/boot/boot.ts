@@ -36,6 +36,7 @@ import {
 } from '../postgres/settings.ts';
 import { Superuser } from '../postgres/superuser.ts';
 import { ProposerError } from '../proposer/errors.ts';
+import type { IngestLag } from '../proposer/ingest-lag.ts';
 import type { Proposer } from '../proposer/proposer.ts';
 import { applyRoles } from '../roles/apply.ts';
 import { PhaseClock, type Span } from './phases.ts';
@@ -44,6 +45,7 @@ export interface BootDependencies {
   config: ComputeConfig;
   /** Not elected yet. */
   proposer: Proposer;
+  lag: Pick<IngestLag, 'told' | 'lost'>;
   openSocket: OpenSocket;
   log: Log;
   onPostgresLog: (line: LogLine) => void;
@@ -90,13 +92,15 @@ export async function boot(dependencies: BootDependencies): Promise<Booted> {
 }
 
 async function bootSteps(dependencies: BootDependencies, undo: (() => Promise<unknown>)[]): Promise<Booted> {
-  const { config, proposer, log } = dependencies;
+  const { config, proposer, lag, log } = dependencies;
   const { spec, folders } = config;
   const clock = new PhaseClock();
   undo.push(() => proposer.close());
   const pages = new PageClient({
     url: `ws://${HOST.pageserver}/pages`,
     connect: dependencies.openSocket,
+    onIngested: (ingestedLsn) => lag.told(ingestedLsn),
+    onLost: () => lag.lost(),
   });
   undo.push(() => Promise.resolve(pages.close()));
   pages.warmUp();

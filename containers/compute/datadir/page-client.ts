@@ -57,6 +57,10 @@ export interface PageClientOptions {
   queueMax?: number;
   /** Default: the global WebSocket. */
   connect?: (url: string) => PageSocket;
+  /** The pageserver has ingested up to here. */
+  onIngested?: (ingestedLsn: Lsn) => void;
+  /** There is no connection any more. */
+  onLost?: () => void;
 }
 
 const RETRY_FIRST_MS = 10;
@@ -81,6 +85,8 @@ export class PageClient {
   readonly #requestsMax: number;
   readonly #queueMax: number;
   readonly #connect: (url: string) => PageSocket;
+  readonly #onIngested: (ingestedLsn: Lsn) => void;
+  readonly #onLost: () => void;
   /** On the wire, or to be sent as soon as there is a connection. */
   readonly #pending = new Map<number, Pending>();
   readonly #queue: Pending[] = [];
@@ -97,6 +103,8 @@ export class PageClient {
     this.#requestsMax = options.requestsMax ?? 128;
     this.#queueMax = options.queueMax ?? 4096;
     this.#connect = options.connect ?? ((url) => new WebSocket(url));
+    this.#onIngested = options.onIngested ?? (() => undefined);
+    this.#onLost = options.onLost ?? (() => undefined);
   }
 
   /** Connects before there is a request. A failure shows in the first request. */
@@ -240,9 +248,11 @@ export class PageClient {
     this.#socket = undefined;
     this.#open = false;
     socket?.close();
+    this.#onLost();
   }
 
   #receive(response: PageResponse): void {
+    if (response.tag === 'progress') return this.#onIngested(response.ingestedLsn);
     const pending = this.#pending.get(response.id);
     if (pending === undefined) return; // its deadline passed, or it was answered on an earlier connection
     if (response.tag !== 'error') {

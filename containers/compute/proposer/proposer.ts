@@ -40,6 +40,8 @@ export interface ProposerOptions {
   configuration?: Configuration;
   /** Opens a connection to safekeeper `n`; default: a WebSocket to its host name (specs.ts). */
   connect?: (n: number) => AcceptorSocket;
+  /** Whether the stream from Postgres, which has come to an LSN, is to wait for what is not the quorum (ingest-lag.ts). */
+  holds?: (streamedLsn: Lsn) => boolean;
   /** Each WAL record as it streams by, before it is committed. It is reused: copy what is kept. */
   onRecord?: (record: WalRecord) => void;
   limits?: Partial<ProposerLimits>;
@@ -320,7 +322,12 @@ export class Proposer extends EventEmitter<ProposerEvents> {
       this.#links.get(acceptor)?.restart(why, reason === 'nothingToRead' ? 'later' : 'soon');
     }
     if (state.configuration !== before.configuration) this.#followConfiguration();
-    if (wantsWal(state)) this.#replication?.resume();
+    this.pace();
+  }
+  /** Goes on with the stream from Postgres, or lets it wait: `holds` may have changed. */
+  pace(): void {
+    const isHeld = this.#options.holds?.(this.#state.buffer.endLsn) ?? false;
+    if (wantsWal(this.#state) && !isHeld) this.#replication?.resume();
     else this.#replication?.pause();
   }
 

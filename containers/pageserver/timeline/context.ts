@@ -61,7 +61,7 @@ export const DEFAULT_SETTINGS: TimelineSettings = {
   imageBytesRatio: 1,
   imageFilesMax: 8,
   layerBytesTarget: 32 << 20,
-  level0Stall: 24,
+  level0Stall: 8,
   compactionPauseMs: 1_000,
   compactionPauseMsMax: 120_000,
   retentionMs: 7 * 24 * 3_600_000,

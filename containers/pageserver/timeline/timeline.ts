@@ -24,7 +24,7 @@ import { TimelineReader } from '../read/timeline-reader.ts';
 import { bootstrap } from './bootstrap.ts';
 import { commitTimeAt, firstCommitAfter } from './commit-times.ts';
 import { Compactor } from './compactor.ts';
-import { ComputeSession } from './compute-session.ts';
+import { ComputeSession, type Progress } from './compute-session.ts';
 import type { PageserverContext } from './context.ts';
 import { describeFailure, SupersededError, TimelineError } from './errors.ts';
 import { Flusher } from './flusher.ts';
@@ -262,6 +262,7 @@ export class Timeline {
   /** What time brings: an open layer that is old is frozen, also a small one when no compute writes any more. */
   #tick(): void {
     const now = performance.now();
+    for (const session of this.#computes) session.progressed(this.#progress);
     if (this.ingestedLsn !== this.#seenLsn || this.#receiver.isBusy) this.#progressAt = now;
     this.#seenLsn = this.ingestedLsn;
     const isQuiet = this.#computes.size === 0 && now - this.#progressAt > this.#context.settings.quietMs;
@@ -293,10 +294,15 @@ export class Timeline {
   }
 
   /** A compute is served from now on, until its session is closed. */
-  computeAttached(): ComputeSession {
-    const session = new ComputeSession(this.#stack.history, () => this.#computes.delete(session));
+  computeAttached(tell: (progress: Progress) => void): ComputeSession {
+    const onClose = () => this.#computes.delete(session);
+    const session = new ComputeSession(this.#stack.history, { tell, onClose });
     this.#computes.add(session);
+    session.progressed(this.#progress);
     return session;
+  }
+  get #progress(): Progress {
+    return { ingestedLsn: this.ingestedLsn, remoteConsistentLsn: this.#remote.position.lsn };
   }
   /** What a read at `at` needs stays until the returned function is called. Throws TimelineError `belowWindow`. */
   hold(at: Lsn): () => void {

@@ -1,10 +1,12 @@
 /**
  * A compute from boot to exit: with a real Postgres, the real proposer and acceptors, and the template's pages.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterEach, describe, expect, test } from 'vitest';
 import { EXIT } from '../../../containers/compute/exit-codes.ts';
 import { Proposer } from '../../../containers/compute/proposer/proposer.ts';
+import { lsnPlus } from '../../../lib/postgres/lsn.ts';
 import { postgres18 } from '../../../lib/postgres/v18/wal.ts';
 import { newWalRecord } from '../../../lib/postgres/wal/decode-record.ts';
 import { WalDecoder } from '../../../lib/postgres/wal/decoder.ts';
@@ -72,6 +74,59 @@ describe.each(['plain', 'fuse'] as const)('on a %s data directory', (mode) => {
       expect(decoder.endLsn).toBe(decoder.receivedLsn);
     },
   );
+});
+
+describe('a pageserver that falls behind', () => {
+  const ahead = 4 << 20;
+  const load = (client: pg.Client) =>
+    client.query(`insert into loaded select repeat(md5(n::text), 30) from generate_series(1, 10000) n`);
+  const lagOf = async () =>
+    ((await (await running!.http('GET', '/status')).json()) as { pageserver: { state: string } }).pageserver;
+
+  test('holds commits back, and lets them go as it gets on; one that goes away holds nobody', async () => {
+    const { compute } = await start({ ingestLagBytesMax: ahead });
+    const client = await running!.superuser();
+    await client.query('create table loaded (payload text)');
+    const begin = world.acceptors.log(1).flushLsn;
+    world.ingested(begin);
+    let isDone = false;
+    const loaded = load(client).then(() => (isDone = true)); // 10 MB of WAL
+    while ((await lagOf()).state !== 'held') await delay(10);
+    await delay(300);
+    expect(isDone).toBe(false);
+    const most = () => Math.max(...[1, 2, 3].map((n) => world.acceptors.log(n).flushLsn));
+    // What one read of Postgres's stream brings may be over it.
+    expect(most() - begin).toBeGreaterThan(ahead / 2);
+    expect(most() - begin).toBeLessThan(ahead + (1 << 20));
+    const held = most();
+    world.ingested(lsnPlus(begin, 2 << 20));
+    while (most() - held < 1 << 20) await delay(10);
+    await delay(300);
+    expect(most() - begin).toBeLessThan(ahead + (3 << 20));
+    expect(isDone).toBe(false);
+    for (const socket of world.pageSockets) socket.close();
+    await loaded;
+    expect(await lagOf()).toMatchObject({ state: 'unknown' });
+    await client.end();
+    expect(await compute.suspend()).toBe(EXIT.suspended);
+  });
+
+  test('and stays there is not waited for; at its end a compute waits for none', async () => {
+    const { compute } = await start({ ingestLagBytesMax: ahead });
+    const client = await running!.superuser();
+    await client.query('create table loaded (payload text)');
+    world.ingested(world.acceptors.log(1).flushLsn);
+    const begin = performance.now();
+    await load(client);
+    expect(performance.now() - begin).toBeGreaterThan(5_000);
+    expect(await lagOf()).toMatchObject({ state: 'lapsed' });
+    world.ingested(lsnPlus(world.acceptors.log(1).flushLsn, -ahead - 1000));
+    const late = client.query('create role late').catch(() => undefined);
+    while ((await lagOf()).state !== 'held') await delay(10);
+    expect(await compute.suspend()).toBe(EXIT.suspended);
+    await late;
+    expect(world.acceptors.wal(1).includes('late')).toBe(true);
+  });
 });
 
 describe('what its Durable Object asks', () => {

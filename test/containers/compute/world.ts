@@ -17,7 +17,13 @@ import type { OpenSocket } from '../../../containers/compute/outbound-socket.ts'
 import { socketPath } from '../../../containers/compute/postgres/settings.ts';
 import { CheckPoint } from '../../../lib/postgres/checkpoint.ts';
 import { decodeControlFile } from '../../../lib/postgres/control-file.ts';
-import { decodePageRequest, encodePageResponse, type BootManifest } from '../../../lib/protocol/pages.ts';
+import {
+  decodePageRequest,
+  encodePageResponse,
+  type BootManifest,
+  type PageResponse,
+} from '../../../lib/protocol/pages.ts';
+import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import { FIRST_SAFEKEEPERS } from '../../../lib/protocol/safekeepers.ts';
 import {
   ENV,
@@ -44,12 +50,18 @@ class PageServiceSocket extends EventTarget {
     super();
     this.#world = world;
     setImmediate(() => this.dispatchEvent(new Event('open')));
+    world.pageSockets.add(this);
   }
   send(data: Uint8Array): void {
     void this.#answer(data.slice());
   }
   close(): void {
+    this.#world.pageSockets.delete(this);
     this.dispatchEvent(new Event('close'));
+  }
+  say(response: PageResponse): void {
+    const data = new Uint8Array(encodePageResponse(response)).buffer;
+    this.dispatchEvent(new MessageEvent('message', { data }));
   }
   async #answer(bytes: Uint8Array): Promise<void> {
     const request = decodePageRequest(bytes);
@@ -62,8 +74,7 @@ class PageServiceSocket extends EventTarget {
             id: request.id,
             pages: await source.getPages(request.lsn, request.runs),
           } as const);
-    const data = new Uint8Array(encodePageResponse(response)).buffer;
-    this.dispatchEvent(new MessageEvent('message', { data }));
+    this.say(response);
   }
 }
 
@@ -78,6 +89,8 @@ export class World {
   readonly told: { what: string; body: unknown }[] = [];
   readonly logged: { fields: object; message: string }[] = [];
   mayStop = true;
+  /** Connections of the page service. */
+  readonly pageSockets = new Set<PageServiceSocket>();
   readonly #servers: Server[] = [];
   #onTold: (() => void)[] = [];
 
@@ -186,6 +199,12 @@ export class World {
     this.#servers.push(http);
     const port = await compute.gateway.listen(0, '127.0.0.1');
     return new RunningCompute(compute, http, port, config.folders.socket);
+  }
+
+  /** The pageserver tells how far it is. */
+  ingested(ingestedLsn: Lsn): void {
+    for (const socket of this.pageSockets)
+      socket.say({ tag: 'progress', id: 0, ingestedLsn, remoteConsistentLsn: ingestedLsn });
   }
 
   remove(): void {

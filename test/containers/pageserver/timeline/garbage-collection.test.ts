@@ -128,7 +128,7 @@ describe('what is older than the window', () => {
     const { timeline } = await attach(all, 1, { settings: { gcPeriodMs: 5 } });
     all.safekeepers.commit(wal.ends[30]);
     await timeline.waitFor(wal.ends[30]);
-    const session = timeline.computeAttached();
+    const session = timeline.computeAttached(() => undefined);
     session.readsAt(wal.ends[30]);
     const running = timeline.hold(wal.ends[20]);
     all.safekeepers.commit();

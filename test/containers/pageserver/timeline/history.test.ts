@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { ComputeSession } from '../../../../containers/pageserver/timeline/compute-session.ts';
 import { History } from '../../../../containers/pageserver/timeline/history.ts';
 import type { Lsn } from '../../../../lib/postgres/lsn.ts';
+import { PROGRESS_BYTES } from '../../../../lib/protocol/pages.ts';
 
 const at = (position: number) => position as Lsn;
 const whole = () => new History({ horizonLsn: at(0), retainedLsns: [] });
@@ -44,7 +45,14 @@ test('a hold counts, and is given up once', () => {
 test('a compute holds the LSN that it reads at until it reads elsewhere or goes', () => {
   const history = whole();
   let closed = 0;
-  const session = new ComputeSession(history, () => closed++);
+  const told: number[] = [];
+  const session = new ComputeSession(history, {
+    tell: ({ ingestedLsn }) => told.push(ingestedLsn),
+    onClose: () => closed++,
+  });
+  for (const bytes of [1, PROGRESS_BYTES, 2 * PROGRESS_BYTES - 1, 2 * PROGRESS_BYTES])
+    session.progressed({ ingestedLsn: at(bytes), remoteConsistentLsn: at(0) });
+  expect(told).toEqual([PROGRESS_BYTES, 2 * PROGRESS_BYTES]);
   session.readsAt(at(10));
   session.readsAt(at(10));
   expect(history.advance(at(50), [])).toEqual([at(10)]);

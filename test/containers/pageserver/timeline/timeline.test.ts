@@ -9,7 +9,7 @@ import { StorageError } from '../../../../containers/pageserver/remote/storage.t
 import { RemoteIndex } from '../../../../containers/pageserver/timeline/remote-index.ts';
 import { Timeline } from '../../../../containers/pageserver/timeline/timeline.ts';
 import { crc32c } from '../../../../lib/postgres/crc32c.ts';
-import { lsn } from '../../../../lib/postgres/lsn.ts';
+import { lsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
 import { layerName } from '../../../../lib/storage/layers/descriptor.ts';
 import { decodeIndex, timelinePrefix } from '../../../../lib/storage/layers/timeline-index.ts';
 import { FakeSafekeepers, modelOf, spec, START_LSN, testContext, type TestContext } from './support.ts';
@@ -230,7 +230,9 @@ describe('uploads', () => {
       generation: 1,
       settings: { quietMs: 5 },
     });
-    const session = timeline.computeAttached();
+    const told: Lsn[] = [];
+    const session = timeline.computeAttached(({ ingestedLsn }) => told.push(ingestedLsn));
+    expect(told).toEqual([START_LSN]);
     safekeepers.commit();
     await timeline.waitFor(wal.endLsn);
     expect(timeline.isIdle).toBe(false);
