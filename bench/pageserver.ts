@@ -19,6 +19,7 @@ import { newMetrics } from '../containers/pageserver/metrics/metrics.ts';
 import { PageCache } from '../containers/pageserver/read/page-cache.ts';
 import type { ObjectStorage } from '../containers/pageserver/remote/storage.ts';
 import { DEFAULT_SETTINGS, type PageserverContext } from '../containers/pageserver/timeline/context.ts';
+import { MemoryBudget } from '../containers/pageserver/timeline/memory-budget.ts';
 import { parseLsn, type Lsn } from '../lib/postgres/lsn.ts';
 import { encodePageRequest, PAGE_SIZE, type PageRun } from '../lib/protocol/pages.ts';
 import { ENV, type PageserverSpec, type TimelineSpec } from '../lib/protocol/specs.ts';
@@ -213,6 +214,7 @@ export function benchContext(
     codec: layerCodec,
     blockCache: new LruBlockCache(48 << 20),
     pageCache: new PageCache(128 << 20),
+    memory: new MemoryBudget(256 << 20),
     metrics,
     owner: 'bench',
     disk: new DiskCache({ bytesMax: 100e9, metrics, onError }),

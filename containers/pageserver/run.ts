@@ -35,12 +35,15 @@ import { S3Storage } from './remote/s3.ts';
 import { createPageserver } from './server.ts';
 import { DEFAULT_SETTINGS, type Horizon, type PageserverContext } from './timeline/context.ts';
 import { firstLayerOf } from './template/template-layer.ts';
+import { MemoryBudget } from './timeline/memory-budget.ts';
 import type { WalSocket } from './timeline/wal-receiver.ts';
 import { watchIdle } from './watch-idle.ts';
 
 const PAGE_CACHE_BYTES = 128 << 20;
 const BLOCK_CACHE_BYTES = 48 << 20;
 const RANGE_CACHE_BYTES = 16 << 20;
+/** Of one busy timeline there are 144 MiB at most. */
+const MEMORY_LAYERS_BYTES = 256 << 20;
 const DOWNLOADS_MAX = 4;
 
 const config = readConfig(process.env);
@@ -76,6 +79,7 @@ const context: PageserverContext = {
   disk: new DiskCache({ bytesMax: await diskBytesMax(config), metrics, onError }),
   ranges: new RangeCache(RANGE_CACHE_BYTES),
   pageCache: new PageCache(PAGE_CACHE_BYTES),
+  memory: new MemoryBudget(MEMORY_LAYERS_BYTES),
   metrics,
   download: limiter(DOWNLOADS_MAX),
   compaction: new CompactionThread(),

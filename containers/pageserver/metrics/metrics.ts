@@ -47,7 +47,12 @@ function instruments() {
     uploadsPending: new Gauge(`${P}_uploads_pending`, 'Flushed layers that wait to be uploaded', TIMELINE),
     memoryLayerBytes: new Gauge(
       `${P}_memory_layer_bytes`,
-      'Bytes in the open and the frozen layers',
+      'Bytes in memory of the open and the frozen layers',
+      TIMELINE,
+    ),
+    spilledBytes: new Gauge(
+      `${P}_spilled_bytes`,
+      'Bytes of the open and the frozen layers that were too many for memory and are in a file',
       TIMELINE,
     ),
     layers: new Gauge(`${P}_layers`, 'Layers of the layer map', ['timeline', 'kind'] as const),

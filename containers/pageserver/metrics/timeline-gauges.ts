@@ -13,6 +13,7 @@ export interface MeasuredTimeline {
     horizonLsn: Lsn;
     compactionFailures: number;
     memoryBytes: number;
+    spilledBytes: number;
     layers: Iterable<{ descriptor: LayerDescriptor; size: number }>;
   };
 }
@@ -29,6 +30,7 @@ export function clearTimelineGauges(metrics: Metrics): void {
     metrics.horizonLsn,
     metrics.compactionFailures,
     metrics.memoryLayerBytes,
+    metrics.spilledBytes,
     metrics.layers,
     metrics.layerBytes,
   ])
@@ -50,6 +52,7 @@ export function collectTimeline(metrics: Metrics, { spec, measurements: of }: Me
   metrics.horizonLsn.set(of.horizonLsn, labels);
   metrics.compactionFailures.set(of.compactionFailures, labels);
   metrics.memoryLayerBytes.set(of.memoryBytes, labels);
+  metrics.spilledBytes.set(of.spilledBytes, labels);
   for (const kind of ['level0', 'delta', 'image']) {
     metrics.layers.set(0, { timeline, kind });
     metrics.layerBytes.set(0, { timeline, kind });

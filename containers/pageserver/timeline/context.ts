@@ -13,11 +13,14 @@ import type { Metrics } from '../metrics/metrics.ts';
 import type { PageCache } from '../read/page-cache.ts';
 import type { ObjectStorage } from '../remote/storage.ts';
 import type { SupersededError } from './errors.ts';
+import type { MemoryBudget } from './memory-budget.ts';
 import type { WalSocket } from './wal-receiver.ts';
 
 export interface TimelineSettings {
   /** Memory of the open layer at which it is frozen. */
   openLayerBytesMax: number;
+  /** Values of one in-memory layer beyond this are spilled to disk: a single record may bring more than a layer. */
+  layerMemoryBytesMax: number;
   /** Age at which it is frozen, so that safekeepers can trim. */
   openLayerMsMax: number;
   /** With no compute attached and no WAL for so long, it is frozen and uploaded. */
@@ -53,6 +56,7 @@ export interface TimelineSettings {
 
 export const DEFAULT_SETTINGS: TimelineSettings = {
   openLayerBytesMax: 48 << 20,
+  layerMemoryBytesMax: 64 << 20,
   openLayerMsMax: 300_000,
   quietMs: 200,
   tickMs: 100,
@@ -90,6 +94,8 @@ export interface PageserverContext {
   disk: DiskCache;
   ranges: RangeCache;
   pageCache: PageCache;
+  /** Of the in-memory layers of all timelines. */
+  memory: MemoryBudget;
   metrics: Metrics;
   /** Merges layers and makes images; on another thread, but for tests. */
   compaction: CompactionRunner;

@@ -12,6 +12,7 @@ import type { Lsn } from '../../../lib/postgres/lsn.ts';
 import type { Key, KeyRange } from '../../../lib/storage/key.ts';
 import { LayerMap, type LayerSearch } from '../../../lib/storage/layers/layer-map.ts';
 import { MemoryLayer } from '../../../lib/storage/layers/memory-layer.ts';
+import type { Spill } from '../../../lib/storage/layers/value-slabs.ts';
 import { WHOLE_HISTORY, type IndexedHistory } from '../../../lib/storage/layers/timeline-index.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
 import { History } from './history.ts';
@@ -32,14 +33,20 @@ export class LayerStack {
   readonly map = new LayerMap<StoredLayer>();
   /** Which LSNs can be read; whoever reads asks it first. */
   readonly history: History;
+  readonly #spill: Spill | null;
   #open: MemoryLayer;
   #frozen: FrozenLayer[] = [];
   #position: Position;
 
-  constructor(position: Position, layers: Iterable<StoredLayer>, history: IndexedHistory = WHOLE_HISTORY) {
+  constructor(
+    position: Position,
+    layers: Iterable<StoredLayer>,
+    { history = WHOLE_HISTORY, spill = null }: { history?: IndexedHistory; spill?: Spill | null } = {},
+  ) {
     this.#position = position;
     this.history = new History(history);
-    this.#open = new MemoryLayer(position.lsn);
+    this.#spill = spill;
+    this.#open = new MemoryLayer(position.lsn, spill);
     this.map.replace({ insert: layers });
   }
   /** All records up to here can be read. */
@@ -52,6 +59,15 @@ export class LayerStack {
   get frozen(): readonly FrozenLayer[] {
     return this.#frozen;
   }
+  /** Of the open and the frozen layers, in memory. */
+  get residentBytes(): number {
+    return this.#frozen.reduce((sum, { memory }) => sum + memory.residentBytes, this.#open.residentBytes);
+  }
+  /** Nothing is read any more. */
+  close(): void {
+    this.#open.close();
+    for (const { memory } of this.#frozen) memory.close();
+  }
   /** The record that was just filed ends here. */
   advance(position: Position): void {
     this.#open.advance(position.lsn);
@@ -62,7 +78,7 @@ export class LayerStack {
     if (this.#open.endLsn === this.#open.startLsn || !this.#open.isBetweenRecords) return false;
     this.#open.freeze();
     this.#frozen.push({ memory: this.#open, end: this.#position });
-    this.#open = new MemoryLayer(this.#position.lsn);
+    this.#open = new MemoryLayer(this.#position.lsn, this.#spill);
     return true;
   }
   /** The oldest frozen layer is in `layer` now; null when it held nothing. */
@@ -70,6 +86,7 @@ export class LayerStack {
     assert(this.#frozen[0] === frozen, 'frozen layers are flushed in their order');
     if (layer !== null) this.map.replace({ insert: [layer] });
     this.#frozen.shift();
+    frozen.memory.close();
   }
 
   /** Memory layers that hold LSNs at or below `lsn`, newest first. */

@@ -18,7 +18,9 @@ import type { TimelineSpec } from '../../../lib/protocol/specs.ts';
 import { ALL_KEYS } from '../../../lib/storage/key.ts';
 import { timelinePrefix } from '../../../lib/storage/layers/timeline-index.ts';
 import type { StorageView } from '../../../lib/storage/view.ts';
+import type { Spill } from '../../../lib/storage/layers/value-slabs.ts';
 import { LayerStore } from '../layers/layer-store.ts';
+import { openSpillFile } from '../layers/spill-file.ts';
 import type { StoredLayer } from '../layers/stored-layer.ts';
 import { TimelineReader } from '../read/timeline-reader.ts';
 import { bootstrap } from './bootstrap.ts';
@@ -66,6 +68,7 @@ export class Timeline {
   readonly #receiver: WalReceiver;
   readonly #waiters = new LsnWaiters();
   readonly #ticker: NodeJS.Timeout;
+  readonly #leaveMemory: () => void;
   readonly #computes = new Set<ComputeSession>();
   #freezeAt = Infinity;
   /** When garbage is collected next, and how far the timeline was at the last time. */
@@ -113,11 +116,10 @@ export class Timeline {
       onError: context.onError,
     };
     const remote = (await RemoteIndex.open(remoteOptions)) ?? (await newIndex(context, store, remoteOptions));
-    const stack = new LayerStack(
-      remote.position,
-      await store.load(remote.index.layers),
-      remote.index.history,
-    );
+    const stack = new LayerStack(remote.position, await store.load(remote.index.layers), {
+      history: remote.index.history,
+      spill: spillOf(context),
+    });
     const timeline = new Timeline(context, spec, { store, remote, stack, ancestor });
     timeline.#receiver.start();
     timeline.#takeOver();
@@ -211,6 +213,15 @@ export class Timeline {
       onReconnect: () => metrics.walReconnects.inc(),
       onError,
     });
+    this.#leaveMemory = context.memory.join({
+      get openBytes() {
+        return stack.open.residentBytes;
+      },
+      get residentBytes() {
+        return stack.residentBytes;
+      },
+      freeze: () => this.#freeze(),
+    });
     this.#ticker = setInterval(() => this.#tick(), settings.tickMs);
     this.#ticker.unref();
   }
@@ -243,7 +254,7 @@ export class Timeline {
       stack: this.#stack,
       view: (at) => this.view(at),
       onAdvance: () => this.#advanced(),
-      pause: () => this.#flusher.room() ?? this.#compactor.room(),
+      pause: () => this.#flusher.room() ?? this.#compactor.room() ?? this.#context.memory.room(),
       metrics: this.#context.metrics,
     });
   }
@@ -262,6 +273,7 @@ export class Timeline {
   /** What time brings: an open layer that is old is frozen, also a small one when no compute writes any more. */
   #tick(): void {
     const now = performance.now();
+    this.#context.memory.look();
     for (const session of this.#computes) session.progressed(this.#progress);
     if (this.ingestedLsn !== this.#seenLsn || this.#receiver.isBusy) this.#progressAt = now;
     this.#seenLsn = this.ingestedLsn;
@@ -375,7 +387,8 @@ export class Timeline {
       uploadsPending: this.#flusher.uploadsPending,
       horizonLsn: this.#stack.history.horizonLsn,
       compactionFailures: this.#compactor.breaker.failures,
-      memoryBytes: frozen.reduce((sum, { memory }) => sum + memory.bytes, open.bytes),
+      memoryBytes: this.#stack.residentBytes,
+      spilledBytes: frozen.reduce((sum, { memory }) => sum + memory.spilledBytes, open.spilledBytes),
       layers: map.values(),
     };
   }
@@ -446,6 +459,7 @@ export class Timeline {
   abandon(): void {
     this.#stopping = true;
     clearInterval(this.#ticker);
+    this.#leaveMemory();
     const error = new TimelineError('stopping', `timeline ${this.spec.timelineId} is being stopped`);
     this.#waiters.fail(error);
     this.#flusher.stop(error);
@@ -454,9 +468,15 @@ export class Timeline {
     void this.#receiver.stop().then(() => {
       for (const layer of this.#stack.map.values()) layer.close();
       this.reader.close();
+      void this.#flusher.quiet().then(() => this.#stack.close());
     });
   }
 }
+
+const spillOf = ({ settings, diskFolder, codec }: PageserverContext): Spill => ({
+  bytesMax: settings.layerMemoryBytesMax,
+  open: () => openSpillFile(`${diskFolder}/spill`, codec),
+});
 
 /** Of a timeline that no pageserver has published yet. */
 async function newIndex(

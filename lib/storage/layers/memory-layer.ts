@@ -3,7 +3,7 @@
  *
  *   heads     fork ──► block ──► its newest entry; for what is no page, key ──► its newest entry
  *   entries   lsn, where the value is, the key's entry before: columns of numbers
- *   slabs     the bytes of all values, one after another
+ *   values    the bytes of all values, one after another (value-slabs.ts)
  *
  * It holds every version with startLsn < LSN ≤ endLsn. Millions of versions are held at a time and all of them survive
  * until the layer is written, so nothing is an object of its own: the garbage collector has nothing to copy.
@@ -16,15 +16,13 @@ import { isPageKey, keyBlock, pageKeyAt, type Key, type KeyRange } from '../key.
 import { startsChain, type Value, type Version } from '../value.ts';
 import { BlockHeads, NONE } from './block-heads.ts';
 import type { LayerEntry } from './merge.ts';
+import { ValueSlabs, type Spill } from './value-slabs.ts';
 
 /** What an entry takes besides its value, about: its columns, and its block's place in the table, which are often half empty. */
 const ENTRY_OVERHEAD_BYTES = 64;
-const SLAB_BYTES = 1 << 20;
 const ENTRIES_MIN = 1024;
 /** Page keys are the same up to here within a fork; the block follows. */
 const FORK_CHARACTERS = 14;
-/** A value up to this size is copied byte by byte: a call costs more. */
-const LOOP_BYTES_MAX = 64;
 /** Forks that are found without a map: the same few follow each other in WAL. */
 const RECENT_FORKS = 64;
 
@@ -45,21 +43,17 @@ export class MemoryLayer {
   #offsets = new Uint32Array(ENTRIES_MIN);
   #lengths = new Uint32Array(ENTRIES_MIN);
   #before = new Int32Array(ENTRIES_MIN);
-  readonly #slabs: Uint8Array[] = [];
-  /** The one that values are copied to. */
-  #slab = NONE;
-  #slabUsed = SLAB_BYTES;
-  /** The buffer that was last kept, and its number. */
-  #keptBuffer: ArrayBufferLike | null = null;
-  #kept = NONE;
+  readonly #values: ValueSlabs;
   #lastFork: Fork | null = null;
   #endLsn: Lsn;
   #lastPutLsn: Lsn;
   #bytes = 0;
   #frozen = false;
 
-  constructor(startLsn: Lsn) {
+  /** `spill`: where values go that are too many for memory; null: nowhere. */
+  constructor(startLsn: Lsn, spill: Spill | null = null) {
     this.startLsn = startLsn;
+    this.#values = new ValueSlabs(spill);
     this.#endLsn = startLsn;
     this.#lastPutLsn = startLsn;
   }
@@ -67,9 +61,16 @@ export class MemoryLayer {
   get endLsn(): Lsn {
     return this.#endLsn;
   }
-  /** Memory taken, about. */
+  /** All of it, about, in memory or spilled. */
   get bytes(): number {
     return this.#bytes;
+  }
+  /** In memory, about. */
+  get residentBytes(): number {
+    return this.#count * ENTRY_OVERHEAD_BYTES + this.#values.residentBytes;
+  }
+  get spilledBytes(): number {
+    return this.#values.spilledBytes;
   }
   /** No record is half in: what was filed last is at or below `endLsn`. */
   get isBetweenRecords(): boolean {
@@ -82,19 +83,22 @@ export class MemoryLayer {
   /** Files a value, which is copied. LSNs never go back; a second value of a key at one LSN takes the first one's place. */
   put(key: Key, lsn: Lsn, value: Value): void {
     const entry = this.#newEntry(lsn);
-    this.#copyIn(entry, value);
+    this.#values.copyIn(value);
+    this.#placed(entry, value);
     this.#link(entry, isPageKey(key) ? this.#replacePage(key, entry) : this.#replaceOther(key, entry));
   }
   /** `put` of a value that nobody changes any more, as lib/storage/value.ts makes them: it is kept as it is. */
   keep(key: Key, lsn: Lsn, value: Value): void {
     const entry = this.#newEntry(lsn);
-    this.#keepValue(entry, value);
+    this.#values.keep(value);
+    this.#placed(entry, value);
     this.#link(entry, isPageKey(key) ? this.#replacePage(key, entry) : this.#replaceOther(key, entry));
   }
   /** `keep` of a page, whose key is `pageKeyAt(prefix, block)`. */
   keepPage(prefix: string, block: number, lsn: Lsn, value: Value): void {
     const entry = this.#newEntry(lsn);
-    this.#keepValue(entry, value);
+    this.#values.keep(value);
+    this.#placed(entry, value);
     if (prefix !== this.#lastFork?.prefix) this.#lastFork = this.#forkAt(prefix);
     this.#link(entry, this.#lastFork.heads.replace(block, entry));
   }
@@ -148,30 +152,11 @@ export class MemoryLayer {
     if (!isPageKey(key)) return this.#others.get(key) ?? NONE;
     return this.#forkOf(key, false)?.heads.get(keyBlock(key)) ?? NONE;
   }
-  #keepValue(entry: number, value: Value): void {
-    if (value.buffer !== this.#keptBuffer) {
-      this.#keptBuffer = value.buffer;
-      this.#kept = this.#slabs.push(new Uint8Array(value.buffer)) - 1;
-    }
-    this.#slabOf[entry] = this.#kept;
-    this.#offsets[entry] = value.byteOffset;
-    this.#lengths[entry] = value.length;
-  }
-  #copyIn(entry: number, value: Value): void {
-    if (this.#slabUsed + value.length > SLAB_BYTES) {
-      this.#slab = this.#slabs.push(new Uint8Array(Math.max(SLAB_BYTES, value.length))) - 1;
-      this.#slabUsed = 0;
-    }
-    const slab = this.#slab;
-    if (value.length > LOOP_BYTES_MAX) this.#slabs[slab].set(value, this.#slabUsed);
-    else {
-      const bytes = this.#slabs[slab];
-      for (let i = 0, to = this.#slabUsed; i < value.length; i++, to++) bytes[to] = value[i];
-    }
+  #placed(entry: number, { length }: Value): void {
+    const { slab, offset } = this.#values.place;
     this.#slabOf[entry] = slab;
-    this.#offsets[entry] = this.#slabUsed;
-    this.#lengths[entry] = value.length;
-    this.#slabUsed += value.length;
+    this.#offsets[entry] = offset;
+    this.#lengths[entry] = length;
   }
   #grow(): void {
     const longer = <T extends Float64Array | Uint32Array | Int32Array>(column: T, into: T): T => {
@@ -185,10 +170,8 @@ export class MemoryLayer {
     this.#lengths = longer(this.#lengths, new Uint32Array(length));
     this.#before = longer(this.#before, new Int32Array(length));
   }
-  /** A view. */
   #value(entry: number): Value {
-    const offset = this.#offsets[entry];
-    return this.#slabs[this.#slabOf[entry]].subarray(offset, offset + this.#lengths[entry]) as Value;
+    return this.#values.read(this.#slabOf[entry], this.#offsets[entry], this.#lengths[entry]);
   }
 
   /** Everything up to `lsn` has been filed. */
@@ -200,6 +183,11 @@ export class MemoryLayer {
   freeze(): void {
     assert(this.isBetweenRecords, 'a layer is frozen between two records');
     this.#frozen = true;
+  }
+
+  /** It has been written out, and nobody reads it any more. */
+  close(): void {
+    this.#values.close();
   }
 
   /** As LayerReader.collect: newest first into `into`; true when it met a version that starts a chain. */

@@ -18,6 +18,7 @@ import {
   type PageserverContext,
   type TimelineSettings,
 } from '../../../../containers/pageserver/timeline/context.ts';
+import { MemoryBudget } from '../../../../containers/pageserver/timeline/memory-budget.ts';
 import type { WalSocket } from '../../../../containers/pageserver/timeline/wal-receiver.ts';
 import { CheckPoint } from '../../../../lib/postgres/checkpoint.ts';
 import { ControlFile, encodeControlFile } from '../../../../lib/postgres/control-file.ts';
@@ -195,6 +196,7 @@ export function testContext(options: {
     codec: layerCodec,
     blockCache: new LruBlockCache(1 << 20),
     pageCache: new PageCache(200_000),
+    memory: new MemoryBudget(256 << 20),
     metrics,
     disk: new DiskCache({ bytesMax: options.diskBytesMax ?? Infinity, metrics, onError }),
     ranges: new RangeCache(1 << 20),

@@ -6,6 +6,7 @@ import { noFailpoints } from '../../../../containers/pageserver/failpoints.ts';
 import { newMetrics } from '../../../../containers/pageserver/metrics/metrics.ts';
 import { MemoryStorage } from '../../../../containers/pageserver/remote/memory.ts';
 import { StorageError } from '../../../../containers/pageserver/remote/storage.ts';
+import { MemoryBudget } from '../../../../containers/pageserver/timeline/memory-budget.ts';
 import { RemoteIndex } from '../../../../containers/pageserver/timeline/remote-index.ts';
 import { Timeline } from '../../../../containers/pageserver/timeline/timeline.ts';
 import { crc32c } from '../../../../lib/postgres/crc32c.ts';
@@ -239,6 +240,51 @@ describe('uploads', () => {
     session.close();
     await idle(timeline);
     expect(timeline.status().remoteConsistentLsn).toBe(timeline.status().lastRecordLsn);
+  });
+});
+
+describe('memory', () => {
+  test('a layer that has more values than memory may hold reads as any other', async () => {
+    const wal = someWal(600);
+    const model = await modelOf(wal);
+    const safekeepers = new FakeSafekeepers(wal);
+    const storage = new MemoryStorage();
+    const settings = { openLayerBytesMax: 1 << 30, layerMemoryBytesMax: 500_000 };
+    const { timeline, context } = await attach({ storage, safekeepers, generation: 1, settings });
+    safekeepers.commit();
+    await timeline.waitFor(wal.endLsn);
+    expect(timeline.measurements.spilledBytes).toBeGreaterThan(500_000);
+    for (const at of [START_LSN, wal.ends[300], wal.endLsn]) await expectSame(timeline, model, at);
+    await timeline.stop();
+    expect(context.errors).toEqual([]);
+    const { timeline: next } = await attach({ storage, safekeepers, generation: 2 });
+    for (const at of [START_LSN, wal.ends[300], wal.endLsn]) await expectSame(next, model, at);
+  });
+
+  test('is bounded over all timelines: the open layer goes to disk when all of them are too much', async () => {
+    const wal = someWal(600);
+    const model = await modelOf(wal);
+    const safekeepers = new FakeSafekeepers(wal);
+    const context = testContext({
+      storage: new MemoryStorage(),
+      safekeepers,
+      generation: 1,
+      settings: { openLayerBytesMax: 1 << 30 },
+    });
+    contexts.push(context);
+    context.memory = new MemoryBudget(500_000);
+    const timeline = await Timeline.attach(context, spec);
+    timelines.push(timeline);
+    let most = 0;
+    for (const at of wal.ends.filter((_, i) => i % 10 === 9)) {
+      safekeepers.commit(at);
+      await timeline.waitFor(at);
+      await new Promise((resolve) => setTimeout(resolve, 12));
+      most = Math.max(most, context.memory.bytes);
+    }
+    expect(most).toBeLessThan(700_000);
+    expect(layerCount(timeline, 'level0') + layerCount(timeline, 'delta')).toBeGreaterThan(1);
+    for (const at of [START_LSN, wal.ends[300], wal.ends.at(-1)!]) await expectSame(timeline, model, at);
   });
 });
 
