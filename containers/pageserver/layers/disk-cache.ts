@@ -5,7 +5,7 @@
  *   evicted first: a file whose layer is uploaded and that nobody is reading
  *
  * What is not uploaded yet is kept whatever the bound says: it exists nowhere else. Whether an absent layer is worth its room is
- * decided by what has been read of it: while there is room it is downloaded at once; when another file would have to go,
+ * decided by what has been read of it: while there is room, a few ranges; when another file would have to go,
  * ranges of it are read until they have cost as much as the whole: then at most twice what was needed has been fetched.
  */
 import type { Metrics } from '../metrics/metrics.ts';

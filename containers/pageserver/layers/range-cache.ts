@@ -7,8 +7,14 @@ import { LRUCache } from 'lru-cache';
 /** What is read at once. */
 export const CHUNK_BYTES = 256 << 10;
 
+/** How long a download gives way at a time: where reads never cease it goes on all the same. */
+const QUIET_MS_MAX = 50;
+
 export class RangeCache {
   readonly #chunks: LRUCache<string, Promise<Uint8Array>>;
+  /** Requests that somebody waits for. */
+  #fetching = 0;
+  #onQuiet: (() => void)[] = [];
 
   constructor(bytesMax: number) {
     this.#chunks = new LRUCache({ maxSize: bytesMax });
@@ -32,6 +38,18 @@ export class RangeCache {
     return new Uint8Array(Buffer.concat(chunks).subarray(from, from + length));
   }
 
+  /** Resolves when no range is being fetched, or after a while. */
+  async quiet(): Promise<void> {
+    if (this.#fetching === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, QUIET_MS_MAX);
+      this.#onQuiet.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
   #chunk(
     id: string,
     number: number,
@@ -42,7 +60,10 @@ export class RangeCache {
     if (known !== undefined) return known;
     const offset = number * CHUNK_BYTES;
     const length = Math.min(CHUNK_BYTES, size - offset);
-    const fetched = fetch({ offset, length });
+    this.#fetching++;
+    const fetched = fetch({ offset, length }).finally(() => {
+      if (--this.#fetching === 0) for (const resolve of this.#onQuiet.splice(0)) resolve();
+    });
     this.#chunks.set(id, fetched, { size: Math.max(1, length) });
     fetched.catch(() => this.#chunks.delete(id));
     return fetched;

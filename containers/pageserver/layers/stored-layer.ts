@@ -48,10 +48,10 @@ export interface LayerContext {
   onError: (error: unknown, what: string) => void;
 }
 
-/** A layer up to this size is read when all of it is here; one request is quicker than one for each block. */
-const WHOLE_BYTES_MAX = 8 << 20;
-/** A download is written in pieces of this size, which bounds its memory. */
-const PIECE_BYTES = 8 << 20;
+/** Of an absent layer so many ranges are read before all of it is downloaded: its index, and what one look at it needs. */
+const RANGES_FIRST = 3;
+/** A download is written in pieces of this size, which bounds its memory and how long it is in the way of ranges. */
+const PIECE_BYTES = 4 << 20;
 /** A file that is there may be found missing; then it is fetched again. */
 const OPEN_ATTEMPTS_MAX = 3;
 const FROM_DISK = { from: 'disk' } as const;
@@ -75,6 +75,7 @@ export class StoredLayer implements LayerSource, CachedLayer {
   #downloading: Promise<void> | null = null;
   /** Of the object, by ranges, since it was last here. */
   #rangeBytes = 0;
+  #rangeReads = 0;
   #users = 0;
   #isRetired = false;
   #onUnused: (() => void) | null = null;
@@ -136,6 +137,7 @@ export class StoredLayer implements LayerSource, CachedLayer {
   async evict(): Promise<void> {
     this.#isLocal = false;
     this.#rangeBytes = 0;
+    this.#rangeReads = 0;
     this.#closeFile();
     await this.#context.failpoint('evict.before-remove');
     if (!this.#isLocal) await rm(this.path, { force: true });
@@ -248,21 +250,20 @@ export class StoredLayer implements LayerSource, CachedLayer {
     return count === length ? bytes : bytes.subarray(0, count);
   }
   async #readAbsent(offset: number, length: number): Promise<Uint8Array> {
-    if (this.#context.disk.isWorthFetching(this, this.#rangeBytes)) {
-      const download = this.#startDownload();
-      if (this.size <= WHOLE_BYTES_MAX) {
-        await download;
-        if (this.#isLocal) return this.#readLocal(offset, length);
-      }
-    }
-    const { ranges, metrics, storage } = this.#context;
-    return ranges.read(this.#cacheId, { offset, length, size: this.size }, async (range) => {
+    const { ranges, metrics, storage, disk } = this.#context;
+    const bytes = await ranges.read(this.#cacheId, { offset, length, size: this.size }, async (range) => {
       metrics.rangeReads.inc();
+      this.#rangeReads++;
       this.#rangeBytes += range.length;
-      const bytes = await storage.get(this.objectKey, range);
-      if (bytes === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);
-      return bytes;
+      const chunk = await storage.get(this.objectKey, range);
+      if (chunk === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);
+      return chunk;
     });
+    // Whoever reads has what is needed by then: the whole is for those who come later.
+    const isWanted = this.#rangeReads >= RANGES_FIRST || this.#rangeBytes >= this.size;
+    if (isWanted && !this.#isLocal && disk.isWorthFetching(this, this.#rangeBytes))
+      void this.#startDownload();
+    return bytes;
   }
 
   /** Resolves when the download that is under way has ended, however it has. */
@@ -281,11 +282,12 @@ export class StoredLayer implements LayerSource, CachedLayer {
     return this.#downloading;
   }
   async #download(): Promise<void> {
-    const { storage, metrics, failpoint, disk } = this.#context;
+    const { storage, metrics, failpoint, disk, ranges } = this.#context;
     const partial = `${this.path}.partial`;
     const file = await open(partial, 'w');
     try {
       for (let offset = 0; offset < this.size; offset += PIECE_BYTES) {
+        await ranges.quiet();
         const range = { offset, length: Math.min(PIECE_BYTES, this.size - offset) };
         const bytes = await storage.get(this.objectKey, range);
         if (bytes === null) throw new LayerError('corrupt', `layer object ${this.objectKey} is not there`);

@@ -214,7 +214,7 @@ export class TimelineReader {
       parts.map(({ layers }) => layers),
       async () => {
         const found = new Map<Key, { lsn: Lsn; value: Value }>();
-        for (const { keys, layers } of parts) await this.#scanPart(keys, layers, lsn, found);
+        await Promise.all(parts.flatMap(({ keys, layers }) => scanPart(keys, layers, lsn, found)));
         return found;
       },
     );
@@ -235,21 +235,22 @@ export class TimelineReader {
     for await (const { key, content } of reader.scan(keys, Math.min(lsn, branchLsn) as Lsn))
       if (!into.has(key)) into.set(key, { lsn: branchLsn, value: imageValue(content) });
   }
+}
 
-  async #scanPart(
-    keys: KeyRange,
-    layers: LayerSearch<StoredLayer>,
-    lsn: Lsn,
-    into: Map<Key, { lsn: Lsn; value: Value }>,
-  ): Promise<void> {
-    const floor = layers.image?.descriptor.lsn ?? -1;
-    if (layers.image !== null)
-      for await (const { key, lsn: at, value } of layers.image.scan(keys, true))
-        keepNewest(into, key, { lsn: at, value });
-    for (const layer of layers.deltas)
-      for await (const { key, lsn: at, value } of layer.scan(keys, true))
-        if (at > floor && at <= lsn) keepNewest(into, key, { lsn: at, value });
-  }
+/** All layers at once: each may be far away. */
+function scanPart(
+  keys: KeyRange,
+  { image, deltas }: LayerSearch<StoredLayer>,
+  lsn: Lsn,
+  into: Map<Key, Version>,
+): Promise<void>[] {
+  const floor = image?.descriptor.lsn ?? -1;
+  const scanLayer = async (layer: StoredLayer, after: number): Promise<void> => {
+    for await (const { key, lsn: at, value } of layer.scan(keys, true))
+      if (at > after && at <= lsn) keepNewest(into, key, { lsn: at, value });
+  };
+  const scans = deltas.map((layer) => scanLayer(layer, floor));
+  return image === null ? scans : [...scans, scanLayer(image, -1)];
 }
 
 /** What all keys of a read have in common. */

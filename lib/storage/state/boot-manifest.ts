@@ -66,13 +66,12 @@ class Blobs {
 }
 
 type PartsOf<K extends KeyKind> = Extract<KeyParts, { kind: K }>;
-async function* scan<K extends KeyKind>(
+async function scan<K extends KeyKind>(
   view: StorageView,
   kind: K,
-): AsyncIterable<{ parts: PartsOf<K>; content: Uint8Array }> {
-  for await (const { key, content } of view.scan(kindRange(kind))) {
-    yield { parts: parseKey(key) as PartsOf<K>, content };
-  }
+): Promise<{ parts: PartsOf<K>; content: Uint8Array }[]> {
+  const found = await Array.fromAsync(view.scan(kindRange(kind)));
+  return found.map(({ key, content }) => ({ parts: parseKey(key) as PartsOf<K>, content }));
 }
 
 /** Where a database's files are. Throws StateError for a tablespace that is not one of the two built-in ones. */
@@ -87,9 +86,17 @@ export async function buildBootManifest(
   view: StorageView,
 ): Promise<{ manifest: BootManifest; blobs: Uint8Array }> {
   const blobs = new Blobs();
-  const controlFile = await readRequired(view, CONTROL_FILE_KEY);
+  // Beside each other: what they are in may be far away.
+  const [controlFile, checkPoint, databases, relationMaps, twoPhases, sizes, segments] = await Promise.all([
+    readRequired(view, CONTROL_FILE_KEY),
+    readRequired(view, CHECKPOINT_KEY),
+    scan(view, 'database'),
+    scan(view, 'relationMap'),
+    scan(view, 'twoPhase'),
+    scan(view, 'relationSize'),
+    scan(view, 'slruSegment'),
+  ]);
   const control = decodeControlFile(controlFile);
-  const checkPoint = await readRequired(view, CHECKPOINT_KEY);
   const manifest: BootManifest = {
     lsn: formatLsn(view.lsn),
     previousLsn: formatLsn(view.previousLsn),
@@ -103,23 +110,23 @@ export async function buildBootManifest(
   };
   const versionFile = blobs.add(new TextEncoder().encode(`${Math.floor(control.controlVersion / 100)}\n`));
   manifest.files.push({ path: 'PG_VERSION', content: versionFile });
-  for await (const { parts } of scan(view, 'database')) {
+  for (const { parts } of databases) {
     const path = databasePath(parts.spcOid, parts.dbOid);
     manifest.directories.push(path);
     manifest.files.push({ path: `${path}/PG_VERSION`, content: versionFile });
   }
-  for await (const { parts, content } of scan(view, 'relationMap')) {
+  for (const { parts, content } of relationMaps) {
     const path = `${databasePath(parts.spcOid, parts.dbOid)}/pg_filenode.map`;
     manifest.files.push({ path, content: blobs.add(content) });
   }
-  for await (const { parts, content } of scan(view, 'twoPhase')) {
+  for (const { parts, content } of twoPhases) {
     manifest.files.push({ path: twoPhasePath(parts.epoch, parts.xid), content: blobs.add(content) });
   }
-  for await (const { parts, content } of scan(view, 'relationSize')) {
+  for (const { parts, content } of sizes) {
     databasePath(parts.spcOid, parts.dbOid);
     manifest.relations.push([parts.spcOid, parts.dbOid, parts.relNumber, parts.fork, decodeSize(content)]);
   }
-  for await (const { parts, content } of scan(view, 'slruSegment')) {
+  for (const { parts, content } of segments) {
     manifest.slrus.push({ kind: parts.slru, segment: parts.segment, blocks: decodeSize(content) });
   }
   return { manifest, blobs: blobs.done() };

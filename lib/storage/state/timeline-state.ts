@@ -64,22 +64,27 @@ export class TimelineState {
 
   /** Loads the state as of `view.lsn`. Throws StateError, ControlFileError, and what the view throws. */
   static async load(view: StorageView): Promise<TimelineState> {
-    const checkPoint = CheckPoint.decode(await readRequired(view, CHECKPOINT_KEY));
-    const controlFile = decodeControlFile(await readRequired(view, CONTROL_FILE_KEY));
+    const [checkPoint, controlFile, commitTime] = await Promise.all([
+      readRequired(view, CHECKPOINT_KEY).then((bytes) => CheckPoint.decode(bytes)),
+      readRequired(view, CONTROL_FILE_KEY).then((bytes) => decodeControlFile(bytes)),
+      view.get(COMMIT_TIME_KEY),
+    ]);
     const state = new TimelineState(checkPoint, controlFile, view.previousLsn);
-    const commitTime = await view.get(COMMIT_TIME_KEY);
     if (commitTime !== null) state.commitTime = decodeTimestamp(commitTime);
     const each = async (kind: KeyKind, take: (key: Key, content: Uint8Array) => void): Promise<void> => {
       for await (const { key, content } of view.scan(kindRange(kind))) take(key, content);
     };
-    await each('database', (key) => state.databases.add(key));
-    await each('relationMap', (key) => state.relationMaps.add(key));
-    await each('twoPhase', (key) => {
-      const parts = parseKey(key);
-      if (parts.kind === 'twoPhase') state.twoPhase.set(parts.xid, key);
-    });
-    await each('relationSize', (key, content) => state.files.load(key, decodeSize(content)));
-    await each('slruSegment', (key, content) => state.files.load(key, decodeSize(content)));
+    // Beside each other: what they are in may be far away.
+    await Promise.all([
+      each('database', (key) => state.databases.add(key)),
+      each('relationMap', (key) => state.relationMaps.add(key)),
+      each('twoPhase', (key) => {
+        const parts = parseKey(key);
+        if (parts.kind === 'twoPhase') state.twoPhase.set(parts.xid, key);
+      }),
+      each('relationSize', (key, content) => state.files.load(key, decodeSize(content))),
+      each('slruSegment', (key, content) => state.files.load(key, decodeSize(content))),
+    ]);
     return state;
   }
 
