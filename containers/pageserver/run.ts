@@ -45,6 +45,8 @@ const RANGE_CACHE_BYTES = 16 << 20;
 /** Of one busy timeline there are 144 MiB at most. */
 const MEMORY_LAYERS_BYTES = 256 << 20;
 const DOWNLOADS_MAX = 4;
+/** Less than the Durable Object, or who sends SIGTERM, has patience. */
+const STOP_MS_MAX = 15_000;
 
 const config = readConfig(process.env);
 const { projectId, generation } = config.spec;
@@ -121,10 +123,18 @@ for (const timeline of config.spec.timelines ?? [])
   pageserver.timeline(timeline).catch((error: unknown) => onError(error, 'attach'));
 const server = createPageserver({ pageserver, metrics, stop: stopThenExit, onError });
 
-/** Resolves when everything is uploaded; the process ends once the caller has been answered. */
+/**
+ * Resolves when everything is uploaded; the process ends once the caller has been answered. Where that takes too long, object
+ * storage is away or slow: what is left the next pageserver ingests anew from the safekeepers.
+ */
 async function stopThenExit(): Promise<void> {
   try {
-    await pageserver.stop();
+    const isUploaded = await Promise.race([
+      pageserver.stop().then(() => true),
+      delay(STOP_MS_MAX, false, { ref: false }),
+    ]);
+    if (!isUploaded)
+      throw new Error(`not everything was uploaded within ${STOP_MS_MAX} ms; the safekeepers have it`);
     setImmediate(() => void exit(0));
   } catch (error) {
     log.error({ err: error }, 'stop');
