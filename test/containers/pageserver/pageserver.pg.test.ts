@@ -209,6 +209,26 @@ describe('the process', () => {
     expect(await pageserver.exited).toBe(0);
   });
 
+  test('SIGTERM while object storage takes nothing: it ends all the same, and the next one has everything', async () => {
+    const storage = new MemoryStorage();
+    const put = storage.put.bind(storage);
+    await using outside = await Outside.start({ storage, wal, startLsn, commitLsn: startLsn });
+    await using pageserver = await start(outside, 1);
+    const client = await PageClient.connect(pageserver, timeline);
+    await client.request({ tag: 'boot', lsn: startLsn });
+    storage.put = () => new Promise(() => undefined);
+    outside.commit(middleLsn);
+    expect(await client.request({ tag: 'boot', lsn: middleLsn })).toMatchObject({ tag: 'boot' });
+    const begin = performance.now();
+    pageserver.signal('SIGTERM');
+    expect(await pageserver.exited).toBe(1);
+    expect(performance.now() - begin).toBeLessThan(18_000);
+    storage.put = put;
+    await using next = await start(outside, 2);
+    const other = await PageClient.connect(next, timeline);
+    expect(await other.request({ tag: 'boot', lsn: middleLsn })).toMatchObject({ tag: 'boot' });
+  });
+
   test('lets nobody in without its token, and answers malformed requests with documented errors', async () => {
     await using outside = await Outside.start({
       storage: new MemoryStorage(),
