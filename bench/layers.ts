@@ -2,12 +2,13 @@
  * What compaction and garbage collection make of a steady load of updates: how much is written for what was logged, how much is
  * kept for what there is, and how many layers a read of the head visits meanwhile.
  *
- *   node bench/layers.ts [scale, default 10] [seconds of TPC-B, default 60]
+ *   node bench/layers.ts [scale, default 10] [seconds of TPC-B, default 60] [--full-speed]
  *
  * The WAL is a recording of a real Postgres (bench/recording.ts): pgbench's tables are loaded, then updated. Sizes are those of production
  * divided by eight, so that a recording of some hundred megabytes has as many layers as one of some gigabytes; history is kept for
  * 16 MB of WAL. Object storage is memory: what is measured is counted, not timed.
  */
+import { parseArgs } from 'node:util';
 import { CompactionThread } from '../containers/pageserver/maintenance/compaction-thread.ts';
 import { importTemplate } from '../containers/pageserver/import/template.ts';
 import { MemoryStorage } from '../containers/pageserver/remote/memory.ts';
@@ -28,7 +29,11 @@ const READS_AT_ONCE = 50;
 const READ_PAUSE_MS = 100;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-const [scale, seconds] = process.argv.slice(2).map(Number);
+const { values: flags, positionals } = parseArgs({
+  options: { 'full-speed': { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+const [scale, seconds] = positionals.map(Number);
 const recorded = await recording(scale || 10, seconds || 60);
 const { wal, startLsn, endLsn, documentsLsn } = recorded;
 const storage = new MemoryStorage();
@@ -109,9 +114,12 @@ const STEPS = 16;
 const ends = recordEnds(STEPS);
 for (let step = 1; step <= STEPS; step++) {
   const to = ends[step - 1];
-  // The load comes as fast as it is taken; updates come as fast as they were made, in parts of a second or so.
+  // The load comes as fast as it is taken; updates come as fast as they were made, in parts of a second or so, or as the load.
   const isLoad = to < documentsLsn;
-  const parts = isLoad ? 1 : Math.ceil(((to - ends[step - 2]) / (endLsn - documentsLsn)) * (seconds || 60));
+  const parts =
+    isLoad || flags['full-speed']
+      ? 1
+      : Math.ceil(((to - ends[step - 2]) / (endLsn - documentsLsn)) * (seconds || 60));
   for (let part = 1; part <= parts; part++) {
     const from = timeline.ingestedLsn;
     const startedAt = performance.now();
@@ -120,7 +128,7 @@ for (let step = 1; step <= STEPS; step++) {
     );
     while (part === parts ? timeline.ingestedLsn < to : performance.now() - startedAt < 1_000) {
       if (!isLoad) await readDepths(depths);
-      await sleep(READ_PAUSE_MS);
+      await sleep(flags['full-speed'] ? 10 : READ_PAUSE_MS);
     }
   }
   console.error(`step ${step} of ${STEPS}, ${Math.round(performance.now() / 1000)} s`);
