@@ -148,7 +148,8 @@ export class BenchClient {
     });
     this.#socket.on('message', (message: Buffer) => {
       const id = message.readUInt32LE(1);
-      const take = this.#waiting.get(id)!;
+      const take = this.#waiting.get(id);
+      if (take === undefined) return; // `progress`, which nobody asked for
       this.#waiting.delete(id);
       take(message);
     });

@@ -78,9 +78,9 @@ async function* contents(
   inputs: readonly ImageInput[],
   sizes: ReadonlyMap<Key, number>,
 ): AsyncGenerator<{ key: Key; content: Uint8Array }> {
-  const cursors = inputs.map(({ reader }) => reader.cursor(keys));
-  const bounds = new Map(cursors.map((cursor, i) => [cursor, inputs[i]]));
-  const merged = new MergeCursor(cursors);
+  const merged = new MergeCursor(
+    inputs.map(({ reader, after, upTo }) => reader.cursor(keys, { after, upTo })),
+  );
   const isThere = forkSizes(sizes);
   const versions: Version[] = [];
   let key: Key | null = null;
@@ -104,8 +104,7 @@ async function* contents(
       if (before !== null) yield before;
       key = merged.key;
     }
-    const { after, upTo } = bounds.get(merged.cursor)!;
-    if (merged.lsn <= after || merged.lsn > upTo || !isThere(key)) continue;
+    if (!isThere(key)) continue;
     // Copied: the block that it is in may be gone when the last version of the key is reached.
     const value = merged.value.slice() as Value;
     if (startsChain(value)) {

@@ -8,8 +8,15 @@ import type { Key, KeyRange } from '../key.ts';
 import type { Value } from '../value.ts';
 import type { Block } from './block.ts';
 
+/** Versions with `after` < LSN ≤ `upTo`. Of another timeline's layer the rest is another history. */
+export interface VersionRange {
+  after: Lsn;
+  upTo: Lsn;
+}
+
 export class LayerCursor {
   readonly #range: KeyRange;
+  readonly #versions: VersionRange;
   /** Null behind the last block of the range. */
   readonly #readBlock: (at: number) => Block | Promise<Block> | null;
   #block: Block | null = null;
@@ -18,8 +25,13 @@ export class LayerCursor {
   #key = '' as Key;
   #lsn = 0 as Lsn;
 
-  constructor(range: KeyRange, firstBlock: number, readBlock: (at: number) => Block | Promise<Block> | null) {
+  constructor(
+    { range, versions }: { range: KeyRange; versions: VersionRange },
+    firstBlock: number,
+    readBlock: (at: number) => Block | Promise<Block> | null,
+  ) {
     this.#range = range;
+    this.#versions = versions;
     this.#nextBlock = firstBlock;
     this.#readBlock = readBlock;
   }
@@ -37,6 +49,17 @@ export class LayerCursor {
 
   /** Goes to the first entry of the range, then to the next; false behind the last. */
   next(): boolean | Promise<boolean> {
+    for (;;) {
+      const found = this.#step();
+      if (typeof found !== 'boolean') return found.then((is) => (is && !this.#isWanted ? this.next() : is));
+      if (!found || this.#isWanted) return found;
+    }
+  }
+  get #isWanted(): boolean {
+    const { after, upTo } = this.#versions;
+    return this.#lsn > after && this.#lsn <= upTo;
+  }
+  #step(): boolean | Promise<boolean> {
     const block = this.#block;
     if (block === null || this.#entry + 1 >= block.count) return this.#enterBlock();
     this.#entry++;

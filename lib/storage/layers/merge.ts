@@ -20,10 +20,6 @@ export class MergeCursor {
   constructor(inputs: readonly LayerCursor[]) {
     this.#waiting = inputs;
   }
-  /** The input that the entry is from. */
-  get cursor(): LayerCursor {
-    return this.#order[0];
-  }
   get key(): Key {
     return this.#order[0].key;
   }

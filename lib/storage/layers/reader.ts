@@ -21,7 +21,7 @@ import {
   RAW_BYTES_MAX,
   type LayerCodec,
 } from './format.ts';
-import { LayerCursor } from './cursor.ts';
+import { LayerCursor, type VersionRange } from './cursor.ts';
 import { keyHash, mayHold } from './key-filter.ts';
 import type { LayerEntry } from './merge.ts';
 
@@ -75,6 +75,8 @@ interface LayerIndex {
 
 /** The last bytes of a file that are fetched at first; most indexes are within. */
 const TAIL_BYTES = 64 << 10;
+
+const ALL_VERSIONS: VersionRange = { after: -1 as Lsn, upTo: Number.MAX_SAFE_INTEGER as Lsn };
 
 export class LayerReader {
   readonly identity: LayerIdentity;
@@ -204,9 +206,9 @@ export class LayerReader {
   }
 
   /** As `scan`, for those who read on by themselves and leave no trace in the cache. */
-  cursor(range: KeyRange): LayerCursor {
+  cursor(range: KeyRange, versions: VersionRange = ALL_VERSIONS): LayerCursor {
     const firstBlock = Math.max(0, this.#blockAtOrBefore(range.first, 0 as Lsn));
-    return new LayerCursor(range, firstBlock, (at) =>
+    return new LayerCursor({ range, versions }, firstBlock, (at) =>
       at < this.blockCount && this.#index.firstKeys[at] <= range.last ? this.#readBlock(at) : null,
     );
   }

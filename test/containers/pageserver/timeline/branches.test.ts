@@ -165,6 +165,33 @@ describe('branches', () => {
     expect(context.errors).toEqual([]);
   });
 
+  test('a child whose records end where those of its ancestor do is compacted all the same', async () => {
+    const main = root();
+    main.write(40, 1);
+    const child = main.branch(1);
+    // Behind the branch point both write the same pages at the same LSNs, with other contents.
+    for (const [number, { wal, safekeepers }] of [main, child].entries()) {
+      for (let i = 0; i < 400; i++) wal.page(RELATIONS[i % 3], i % BLOCKS, 10_000 * (number + 1) + i);
+      safekeepers.commit();
+    }
+    expect(child.wal.endLsn).toBe(main.wal.endLsn);
+    const settings = { openLayerBytesMax: 60_000, level0Max: 2, imageDeltasMax: 1, quietMs: 5 };
+    const { pageserver, context } = start([main, child], { settings });
+    for (const { spec, wal } of [main, child]) {
+      const timeline = await pageserver.timeline(spec);
+      await timeline.waitFor(wal.endLsn);
+      while (!timeline.isIdle || timeline.status().compaction.failures > 0) {
+        expect(context.errors).toEqual([]);
+        await nextTurn();
+      }
+    }
+    const timeline = await pageserver.timeline(child.spec);
+    expect(timeline.status().layers.some(({ name }) => /__[0-9a-f]{16}-[0-9a-f]{8}$/.test(name))).toBe(true);
+    const model = await child.model();
+    for (const at of [child.wal.startLsn, child.wal.ends[20], child.wal.endLsn])
+      await expectSame(timeline, model, at);
+  });
+
   test('an empty branch puts nothing into object storage, and is idle', async () => {
     const main = root();
     main.write(100, 1);
