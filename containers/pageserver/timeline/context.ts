@@ -65,7 +65,7 @@ export const DEFAULT_SETTINGS: TimelineSettings = {
   imageBytesRatio: 1,
   imageFilesMax: 8,
   layerBytesTarget: 32 << 20,
-  level0Stall: 8,
+  level0Stall: 4,
   compactionPauseMs: 1_000,
   compactionPauseMsMax: 120_000,
   retentionMs: 7 * 24 * 3_600_000,
