@@ -38,6 +38,13 @@ import { LayerRewriter } from './layer-rewriter.ts';
 import { LayerStack, type Position } from './layer-stack.ts';
 import { LsnWaiters } from './lsn-waiters.ts';
 import { RemoteIndex, type RemoteIndexOptions } from './remote-index.ts';
+import {
+  measurementsOf,
+  statusOf,
+  type TimelineMeasurements,
+  type TimelineParts,
+  type TimelineStatus,
+} from './timeline-status.ts';
 import { WalReceiver } from './wal-receiver.ts';
 
 /** How long a request waits for an LSN that is not ingested yet. */
@@ -378,19 +385,8 @@ export class Timeline {
   }
 
   /** For the metrics, when they are asked for. */
-  get measurements() {
-    const { position, open, frozen, map } = this.#stack;
-    return {
-      lastRecordLsn: position.lsn,
-      commitLsn: this.#receiver.commitLsn,
-      remoteConsistentLsn: this.#remote.position.lsn,
-      uploadsPending: this.#flusher.uploadsPending,
-      horizonLsn: this.#stack.history.horizonLsn,
-      compactionFailures: this.#compactor.breaker.failures,
-      memoryBytes: this.#stack.residentBytes,
-      spilledBytes: frozen.reduce((sum, { memory }) => sum + memory.spilledBytes, open.spilledBytes),
-      layers: map.values(),
-    };
+  get measurements(): TimelineMeasurements {
+    return measurementsOf(this.#parts);
   }
 
   /**
@@ -410,33 +406,23 @@ export class Timeline {
   }
 
   /** For `GET /inspect/timelines/{id}`. */
-  status() {
-    const { position, open, frozen, map } = this.#stack;
-    return {
+  status(): TimelineStatus {
+    return statusOf({
+      ...this.#parts,
       timelineId: this.spec.timelineId,
-      ancestor: this.#ancestor === null ? null : this.#ancestor.spec.timelineId,
-      startLsn: formatLsn(this.startLsn),
+      ancestorId: this.#ancestor === null ? null : this.#ancestor.spec.timelineId,
+      startLsn: this.startLsn,
       generation: this.#context.generation,
       computes: this.#computes.size,
-      lastRecordLsn: formatLsn(position.lsn),
-      previousLsn: formatLsn(position.previousLsn),
-      commitLsn: formatLsn(this.#receiver.commitLsn),
-      remoteConsistentLsn: formatLsn(this.#remote.position.lsn),
-      safekeeper: this.#receiver.safekeeper,
-      connected: this.#receiver.isConnected,
-      lastError: this.#receiver.lastError?.message ?? null,
-      memory: [...frozen.map(({ memory }) => memory), open].map((layer) => ({
-        startLsn: formatLsn(layer.startLsn),
-        endLsn: formatLsn(layer.endLsn),
-        bytes: layer.bytes,
-      })),
-      uploadsPending: this.#flusher.uploadsPending,
-      horizonLsn: formatLsn(this.#stack.history.horizonLsn),
-      retainedLsns: this.#stack.history.retainedLsns.map(formatLsn),
-      compaction: this.#compactor.breaker,
-      layers: [...map.values()]
-        .map(({ name, size, isLocal, isUploaded }) => ({ name, size, isLocal, isUploaded }))
-        .sort((a, b) => (a.name < b.name ? -1 : 1)),
+    });
+  }
+  get #parts(): TimelineParts {
+    return {
+      stack: this.#stack,
+      receiver: this.#receiver,
+      remote: this.#remote,
+      flusher: this.#flusher,
+      compactor: this.#compactor,
     };
   }
 
