@@ -10,6 +10,7 @@
  *
  * Source: access/transam/xlogreader.c (XLogDecodeNextRecord, ValidXLogRecordHeader).
  */
+import { assert } from '../../assert.ts';
 import { alignUp, formatLsn, lsn, type Lsn } from '../lsn.ts';
 import { recordCrc } from './checksum.ts';
 import {
@@ -80,6 +81,8 @@ export class WalDecoder {
   /** Of a record over several pages: where it starts, and how many of its bytes have been copied; else 0. */
   #partStart: Lsn;
   #partLength = 0;
+  /** Of the last call of `next`. */
+  #into: WalRecord | null = null;
 
   /** XLOG_SWITCH is in the record buffer; the segment ends here. */
   #switchEnd: Lsn | undefined;
@@ -133,11 +136,14 @@ export class WalDecoder {
   }
 
   /**
-   * Decodes the next record into `into`; false when bytes are missing. What `into` holds stays until the next call.
-   * Throws WalError, and the same one ever after.
+   * Decodes the next record into `into`; false when bytes are missing, and then `into` may hold the beginning of a record: the next
+   * call has to bring the same object. What it holds stays until the next call. Throws WalError, and the same one ever after.
    */
   next(into: WalRecord): boolean {
     if (this.#failure !== undefined) throw this.#failure;
+    const isBegun = this.#partLength > 0 || this.#switchEnd !== undefined;
+    assert(!isBegun || into === this.#into, 'a record is finished in the object that it was begun in');
+    this.#into = into;
     into.bytes = this.#record;
     into.data = this.#recordData;
     try {

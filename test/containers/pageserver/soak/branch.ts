@@ -51,6 +51,7 @@ export class Branch {
   readonly records: RecordPosition[];
   cluster: PostgresCluster | null = null;
   readonly #decoder: WalDecoder;
+  readonly #record = newWalRecord();
   #model!: MemoryTimeline;
 
   private constructor(
@@ -115,7 +116,8 @@ export class Branch {
     this.#decoder.push(bytes);
   }
   async #redo(isOwn: boolean): Promise<void> {
-    const record = newWalRecord();
+    // The same each time: it may hold the beginning of a record.
+    const record = this.#record;
     while (this.#decoder.next(record)) {
       await this.#model.ingest(record);
       if (isOwn) this.records.push({ lsn: record.endLsn, previousLsn: record.lsn });
