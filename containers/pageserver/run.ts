@@ -67,7 +67,7 @@ const context: PageserverContext = {
     retentionMs: config.spec.historyRetentionMs ?? DEFAULT_SETTINGS.retentionMs,
   },
   storage: withRetries(measured(withPlainReads(new S3Storage(objects), objects), metrics), {
-    attemptsMax: 4,
+    attemptsMax: 8, // about four seconds: a read that fails is an error in somebody's session
     delayMs: 50,
     delayMsMax: 1_000,
     sleep,

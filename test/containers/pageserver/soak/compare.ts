@@ -1,4 +1,5 @@
 /** Everything that a timeline says as of an LSN, against the model: keys, sizes, and every page that is there. */
+import { StorageError } from '../../../../containers/pageserver/remote/storage.ts';
 import type { Timeline } from '../../../../containers/pageserver/timeline/timeline.ts';
 import { formatLsn, type Lsn } from '../../../../lib/postgres/lsn.ts';
 import {
@@ -15,6 +16,7 @@ import type { MemoryStore } from '../../../support/memory-store.ts';
 
 const SCANNED = ['relationMap', 'database', 'twoPhase', 'slruSegment', 'relationSize'] as const;
 const DIFFERENCES_MAX = 20;
+const READ_ATTEMPTS_MAX = 5;
 
 /** What differs, a line each; `isAsked` says which pages are compared. */
 export async function compareWithModel(
@@ -31,10 +33,12 @@ export async function compareWithModel(
     if (!isSame && differences.length < DIFFERENCES_MAX)
       differences.push(`${formatKey(key)} at ${formatLsn(at)}: ${found?.length} bytes, not as expected`);
   };
-  const read = async (key: Key): Promise<void> => {
+  const read = async (key: Key, attempt = 1): Promise<void> => {
     try {
       compare(key, await timeline.reader.get(key, at, false), model.get(key, at));
     } catch (error) {
+      // The bucket's faults outlast the retries now and then: the read fails, says why, and may be made again.
+      if (error instanceof StorageError && attempt < READ_ATTEMPTS_MAX) return read(key, attempt + 1);
       if (differences.length < DIFFERENCES_MAX)
         differences.push(`${formatKey(key)} at ${formatLsn(at)}: ${(error as Error).message}`);
     }
