@@ -22,7 +22,7 @@ function instruments() {
     ingestedBytes: new Counter(`${P}_ingested_wal_bytes_total`, 'Bytes of WAL filed into layers'),
     ingestPausedSeconds: new Counter(
       `${P}_ingest_paused_seconds_total`,
-      'Time that ingest waited for room in memory',
+      'Time that ingest waited for room in memory or for compaction',
     ),
     walReconnects: new Counter(
       `${P}_wal_reconnects_total`,
